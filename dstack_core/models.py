@@ -1,0 +1,206 @@
+"""The values that travel between core and plugins: plain frozen dataclasses, JSON both ways (`dstack_core.codec`).
+
+They are not pydantic models because the runner and `dstack ps` use them, and neither can afford pydantic's import.
+pydantic checks what people write (workflow files, settings) before it becomes one of these.
+
+Units: memory and sizes are bytes, durations are seconds, times are seconds since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """GPUs of one kind: that a job asks for, or that a machine has.
+
+    Attributes:
+        name: as the vendor writes it, e.g. `V100`.
+        memory: bytes per GPU.
+        devices: of an offer, the indices that these GPUs have on the machine; empty: 0 to `count` - 1.
+    """
+
+    count: int = 1
+    name: str | None = None
+    memory: int | None = None
+    devices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a job asks of its machine. None: no demand.
+
+    Attributes:
+        cpu: virtual CPUs; a job that asks for none is counted as one when jobs run side by side.
+        memory: bytes.
+        shm_size: bytes of /dev/shm.
+        interruptible: a spot machine will do.
+    """
+
+    cpu: float | None = None
+    memory: int | None = None
+    gpu: Gpu | None = None
+    shm_size: int | None = None
+    interruptible: bool = False
+
+
+@dataclass(frozen=True)
+class ArtifactSpec:
+    """A folder or file that a job produces, relative to its working folder.
+
+    A `path` that ends in `/`, or whose last part has no extension, is a folder: it exists, empty, when the job
+    starts. `mount`: saved continuously while the job runs, and there again when a new attempt starts.
+    """
+
+    path: str
+    mount: bool = False
+
+
+@dataclass(frozen=True)
+class Dep:
+    """Whose artifacts a workflow needs. `kind` is `workflow` or `tag`; `repo` is `OWNER/REPO`, None: this one."""
+
+    kind: str
+    name: str
+    repo: str | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.repo}/{self.name}" if self.repo else self.name
+        return f":{name}" if self.kind == "tag" else name
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When a failed attempt is tried again. `attempts` counts all tries, the first included."""
+
+    attempts: int = 1
+    on: tuple[str, ...] = ("interrupted",)
+    backoff: float = 0.0
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One entry of `workflows:`, checked, with the command line's overrides applied.
+
+    Attributes:
+        properties: what belongs to the provider alone (`commands`, `setup`, ...), as YAML gave it, after the
+            provider's own schema accepted it.
+        env: values may hold `${{ }}` templates; the runner fills them in.
+        inputs: globs of the repository's files that this workflow depends on; None: all of them.
+        where: `file:line` of the entry, or None for a workflow made on the command line.
+    """
+
+    name: str
+    provider: str
+    help: str | None = None
+    deps: tuple[Dep, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    python: str | None = None
+    ports: int = 0
+    working_dir: str | None = None
+    artifacts: tuple[ArtifactSpec, ...] = ()
+    resources: Requirements = Requirements()
+    inputs: tuple[str, ...] | None = None
+    image: str | None = None
+    retry: Retry = Retry()
+    max_duration: float | None = None
+    args: tuple[str, ...] = ()
+    remote: bool = False
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What to run: a provider's answer. Everything that changes the result is in here.
+
+    Attributes:
+        argv: the command. When `script` is not empty, the path of a private file that holds it is appended.
+        script: program text for `argv`; `${{ }}` templates are filled in by the runner, quoted for a shell.
+        env: added to the job's environment; templates are filled in as they are.
+        working_dir: relative to the root of the checkout; None: the root.
+        ports: how many free ports the job gets, as PORT_0, PORT_1, ...
+        executor: name of the executor that it needs; None: the user's default.
+        reusable: False for what is run for its own sake (an IDE): never reused.
+    """
+
+    argv: tuple[str, ...]
+    script: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
+    python: str | None = None
+    image: str | None = None
+    working_dir: str | None = None
+    ports: int = 0
+    artifacts: tuple[ArtifactSpec, ...] = ()
+    requirements: Requirements = Requirements()
+    retry: Retry = Retry()
+    max_duration: float | None = None
+    executor: str | None = None
+    reusable: bool = True
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A saved artifact: `path` as the job declared it (normalised, no `./`), and the digest of its tree."""
+
+    path: str
+    tree: str
+    files: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A machine shape that a backend can give now. `price` is USD per hour, 0.0 for a machine that is there anyway."""
+
+    backend: str
+    name: str
+    cpu: float
+    memory: int
+    gpu: Gpu | None = None
+    spot: bool = False
+    region: str | None = None
+    price: float = 0.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a backend needs to start a machine whose record is already in the store.
+
+    Attributes:
+        machine: the machine's id: random, also the idempotency token and the label that finds it again.
+        run: the run that it is started for.
+        argv: starts the runner, on a machine where this Python environment exists.
+        env: what the runner's environment must have in addition.
+    """
+
+    machine: str
+    run: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """A run began or ended. `status` is the run's status, e.g. `done`."""
+
+    run: str
+    workflow: str
+    status: str
+    time: float
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """A job's status changed. `attempt` counts from 1; 0 for a job that is never tried (reused, skipped)."""
+
+    run: str
+    job: str
+    status: str
+    attempt: int
+    time: float
+    exit_code: int | None = None
