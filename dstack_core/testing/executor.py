@@ -1,0 +1,320 @@
+"""What every executor must do. Subclass `ExecutorSuite`, override `open_executor`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dstack_core.errors import JobError
+from dstack_core.executor import Execution, Executor, Task
+from dstack_core.testing.contest import Contestant
+from dstack_core.testing.executor_runner import start_and_hang
+from dstack_core.testing.waiting import until
+
+BEAT = "while :; do echo x >> {file}; sleep 0.02; done"
+"""A loop whose life can be seen from outside, wherever it runs."""
+
+
+@dataclass
+class Job:
+    """A started attempt, the folder it runs in and the files that get its output."""
+
+    execution: Execution
+    root: Path
+    label: str
+    out: Path
+    err: Path
+
+    def ended(self) -> int:
+        """Wait for the end, clean up, return the exit code."""
+        code = self.execution.wait(60)
+        assert code is not None, "the job did not end"
+        self.execution.close()
+        return code
+
+
+class Jobs:
+    """Starts shell scripts as attempts, and closes whatever a test left open."""
+
+    def __init__(self, executor: Executor, folder: Path) -> None:
+        self.executor = executor
+        self.folder = folder
+        self._started: list[Execution] = []
+
+    def start(self, script: str, env: Mapping[str, str] | None = None, root: Path | None = None, **task: Any) -> Job:
+        """Start `script` under sh."""
+        label = uuid.uuid4().hex
+        place = self.folder / label
+        root = root or place / "root"
+        for folder in (root, place / "scratch"):
+            folder.mkdir(parents=True, exist_ok=True)
+        program = place / "script"
+        program.touch(0o600)
+        program.write_text(script + "\n")
+        out, err = place / "out", place / "err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            execution = self.executor.start(
+                Task(
+                    label=label,
+                    argv=("sh", "-e"),
+                    script=program,
+                    root=root,
+                    scratch=place / "scratch",
+                    working_dir=task.pop("working_dir", "."),
+                    stdout=stdout.fileno(),
+                    stderr=stderr.fileno(),
+                    env=env or {},
+                    **task,
+                )
+            )
+        self._started.append(execution)
+        return Job(execution, root, label, out, err)
+
+    def run(self, script: str, **task: Any) -> tuple[int, str]:
+        """Run `script` to its end; exit code and output."""
+        job = self.start(script, **task)
+        return job.ended(), job.out.read_text()
+
+    def close(self) -> None:
+        """Close everything that was started."""
+        for execution in self._started:
+            execution.close()
+
+
+class ExecutorSuite:
+    """Tests of the contract in `dstack_core.executor`. The image or machine must have `sh`.
+
+    Attributes:
+        task: arguments that each `Task` of the suite needs, e.g. `{"image": "debian:12"}`.
+        supports_python: whether `Task.python` chooses an interpreter.
+        supports_daemons: whether `close` finds processes that left their session.
+    """
+
+    task: Mapping[str, Any] = {}
+    supports_python = True
+    supports_daemons = True
+
+    @pytest.fixture
+    def open_executor(self) -> Callable[[], Executor]:
+        """Override: a function that makes an executor. It must survive pickling: `functools.partial(Yours, {})`."""
+        raise NotImplementedError("override the fixture `open_executor`")
+
+    @pytest.fixture
+    def executor(self, open_executor: Callable[[], Executor]) -> Executor:
+        """The executor under test."""
+        return open_executor()
+
+    @pytest.fixture
+    def jobs(self, executor: Executor, tmp_path: Path) -> Iterator[Jobs]:
+        """Starts jobs; ends them with the test."""
+        jobs = Jobs(executor, tmp_path / "jobs with spaces")
+        yield jobs
+        jobs.close()
+
+    # --- one job ----------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("code", [0, 1, 7, 127, 255])
+    def test_the_exit_code_is_the_job_s(self, jobs: Jobs, code: int) -> None:
+        """All of them, unchanged."""
+        assert jobs.run(f"exit {code}", **self.task) == (code, "")
+
+    @pytest.mark.parametrize(("signal", "code"), [("KILL", 137), ("TERM", 143), ("INT", 130)])
+    def test_a_signal_is_128_plus_its_number(self, jobs: Jobs, signal: str, code: int) -> None:
+        """As shells say it; 137 is also how the end by lack of memory looks."""
+        assert jobs.run(f"kill -{signal} $$; sleep 60", **self.task)[0] == code
+
+    def test_the_exit_code_stays(self, jobs: Jobs) -> None:
+        """Asked twice, after `close`, and from another thread."""
+        job = jobs.start("exit 3", **self.task)
+        codes: list[int | None] = [job.execution.wait(60)]
+        thread = threading.Thread(target=lambda: codes.append(job.execution.wait()))
+        thread.start()
+        thread.join(60)
+        job.execution.close()
+        job.execution.close()
+        codes.append(job.execution.wait(0))
+        assert codes == [3, 3, 3]
+
+    def test_waiting_can_end_before_the_job(self, jobs: Jobs) -> None:
+        """With None; the job goes on."""
+        job = jobs.start("while [ ! -e go ]; do sleep 0.01; done; exit 4", **self.task)
+        assert job.execution.wait(0) is None
+        assert job.execution.wait(0.05) is None
+        (job.root / "go").touch()
+        assert job.ended() == 4
+
+    def test_output_goes_where_it_should(self, jobs: Jobs) -> None:
+        """Bytes as they are, stdout and stderr apart, all of it."""
+        job = jobs.start("printf 'a\\000\\377\\r\\n'; printf 'oops' >&2; seq 1 20000", **self.task)
+        assert job.ended() == 0
+        expected = b"a\0\xff\r\n" + "".join(f"{n}\n" for n in range(1, 20001)).encode()
+        assert job.out.read_bytes() == expected
+        assert job.err.read_bytes() == b"oops"
+
+    def test_the_job_runs_in_its_checkout(self, jobs: Jobs, tmp_path: Path) -> None:
+        """Sees its files, in its working folder, and what it writes is there afterwards."""
+        root = tmp_path / "check out"
+        (root / "sub dir").mkdir(parents=True)
+        (root / "sub dir" / "in").write_text("hello")
+        code, output = jobs.run(
+            "cat in; echo made > ../out; mkdir -p d/e", root=root, working_dir="sub dir", **self.task
+        )
+        assert (code, output) == (0, "hello")
+        assert (root / "out").read_text() == "made\n"
+        assert (root / "sub dir" / "d" / "e").is_dir()
+        assert (root / "out").stat().st_uid == os.geteuid()
+
+    def test_no_such_working_folder(self, jobs: Jobs) -> None:
+        """Is an error that names it."""
+        with pytest.raises(JobError, match="nowhere"):
+            jobs.start("true", working_dir="nowhere", **self.task)
+
+    def test_no_such_program(self, executor: Executor, tmp_path: Path) -> None:
+        """Is an error that names it, or the exit code that shells give it."""
+        (tmp_path / "scratch").mkdir()
+        (tmp_path / "root").mkdir()
+        null = os.open(os.devnull, os.O_WRONLY)
+        task = Task("l", ("no-such-program",), tmp_path / "root", tmp_path / "scratch", ".", null, null, **self.task)
+        try:
+            execution = executor.start(task)
+        except JobError as error:
+            assert "no-such-program" in str(error)  # noqa: PT017  either answer is right
+        else:
+            assert execution.wait(60) == 127
+            execution.close()
+        finally:
+            os.close(null)
+
+    def test_the_environment_is_as_given(self, jobs: Jobs) -> None:
+        """Values are data: nothing is expanded, cut or split."""
+        values = {"A": "1", "EMPTY": "", "SPACES": "  a  b ", "LINES": "a\nb\n", "ODD": "$A `x` \"q\" 'q' \\ é=;"}
+        script = "".join(f'printf "%s\\001" "${name}"; ' for name in values)
+        code, output = jobs.run(script, env=values, **self.task)
+        assert code == 0
+        assert output.split("\1")[:-1] == list(values.values())
+
+    def test_the_caller_s_environment_stays_outside(self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever secrets it holds."""
+        monkeypatch.setenv("A_SECRET_TOKEN", "s3cr3t")
+        monkeypatch.setenv("PYTHONPATH", "/nowhere")
+        names = {line.partition("=")[0] for line in jobs.run("env", **self.task)[1].splitlines()}
+        assert "A_SECRET_TOKEN" not in names
+        assert "PYTHONPATH" not in names
+
+    def test_a_job_has_what_a_process_needs(self, jobs: Jobs) -> None:
+        """PATH, HOME, and a place for temporary files."""
+        script = 'test -n "$PATH"; test -d "$HOME"; f=$(mktemp); echo x > "$f"; rm "$f"'
+        assert jobs.run(script, **self.task) == (0, "")
+
+    def test_standard_input_is_empty(self, jobs: Jobs) -> None:
+        """Nobody is there to answer."""
+        assert jobs.run("cat; echo end", **self.task) == (0, "end\n")
+
+    def test_there_is_no_terminal(self, jobs: Jobs) -> None:
+        """A program that asks for a password cannot hang the runner's terminal."""
+        assert jobs.run("(: < /dev/tty) 2>/dev/null && echo terminal; true", **self.task) == (0, "")
+
+    def test_no_such_python(self, jobs: Jobs) -> None:
+        """Is an error that says what was asked for."""
+        if not self.supports_python:
+            pytest.skip("chooses no Python")
+        with pytest.raises(JobError, match=r"1\.5") as failure:
+            jobs.start("true", python="1.5", **self.task)
+        assert failure.value.hint
+
+    # --- many jobs, and their end -----------------------------------------------------------------------------------
+
+    def test_stop_asks(self, jobs: Jobs) -> None:
+        """With SIGTERM, and the job may take its time."""
+        job = jobs.start("trap 'echo saved > out; exit 9' TERM; touch ready; while :; do sleep 0.01; done", **self.task)
+        until((job.root / "ready").exists, "the job was ready")
+        job.execution.stop()
+        assert job.ended() == 9
+        assert (job.root / "out").read_text() == "saved\n"
+        job.execution.stop()
+
+    def test_close_ends_a_job_that_will_not(self, jobs: Jobs) -> None:
+        """Without asking."""
+        job = jobs.start(f"trap '' TERM; {BEAT.format(file='beat')}", **self.task)
+        until((job.root / "beat").exists, "the job beat")
+        job.execution.stop()
+        assert job.execution.wait(0.1) is None
+        job.execution.close()
+        assert job.execution.wait(0) == 137
+        self._is_still(job.root / "beat")
+
+    def test_background_processes_end_with_the_job(self, jobs: Jobs) -> None:
+        """`cmd &` does not keep the job, and does not outlive it."""
+        script = f"({BEAT.format(file='beat')}) & while [ ! -e beat ]; do sleep 0.01; done; exit 5"
+        job = jobs.start(script, **self.task)
+        assert job.ended() == 5
+        self._is_still(job.root / "beat")
+
+    def test_daemons_end_with_the_job(self, jobs: Jobs) -> None:
+        """Having left session, group and parent does not help them."""
+        if not self.supports_daemons:
+            pytest.skip("finds no daemons")
+        beat = BEAT.format(file="beat")
+        job = jobs.start(f"(setsid sh -c '{beat}' &) ; while [ ! -e beat ]; do sleep 0.01; done", **self.task)
+        assert job.ended() == 0
+        self._is_still(job.root / "beat")
+
+    def test_jobs_do_not_end_each_other(self, jobs: Jobs) -> None:
+        """Closing one leaves the others and what they started."""
+        beat = f"({BEAT.format(file='beat')}) & wait"
+        first, second = jobs.start(beat, **self.task), jobs.start(beat, **self.task)
+        for job in (first, second):
+            until((job.root / "beat").exists, "the job beat")
+        first.execution.close()
+        self._is_still(first.root / "beat")
+        assert second.execution.wait(0) is None
+        size = (second.root / "beat").stat().st_size
+        until(lambda: (second.root / "beat").stat().st_size > size, "the other job beat on")
+
+    def test_many_jobs_at_once(self, jobs: Jobs) -> None:
+        """Started and ended by several threads."""
+        codes: dict[int, int] = {}
+
+        def one(n: int) -> None:
+            codes[n] = jobs.run(f"sleep 0.05 & exit {n}", **self.task)[0]
+
+        threads = [threading.Thread(target=one, args=(n,)) for n in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert codes == {n: n for n in range(12)}
+
+    def test_sweep_ends_what_a_dead_runner_left(
+        self, jobs: Jobs, open_executor: Callable[[], Executor], tmp_path: Path
+    ) -> None:
+        """Only that attempt, and found by its label alone."""
+        if self.task:
+            pytest.skip("the runner of this test gives its task nothing but a script")
+        other = jobs.start(BEAT.format(file="beat"), **self.task)
+        root, scratch, script = tmp_path / "root", tmp_path / "scratch", tmp_path / "script"
+        root.mkdir()
+        scratch.mkdir()
+        script.write_text(f"({BEAT.format(file='beat')}) & wait\n")
+        runner = Contestant(start_and_hang, open_executor, "left", root, scratch, script)
+        runner.go()
+        until((root / "beat").exists, "the job of the other runner beat")
+        runner.kill()
+        assert jobs.executor.sweep("left") >= 1
+        self._is_still(root / "beat")
+        assert jobs.executor.sweep("left") == 0
+        assert jobs.executor.sweep("lef") == 0
+        assert other.execution.wait(0) is None
+
+    def _is_still(self, beat: Path) -> None:
+        """Whether the loop that wrote `beat` has ended: five times its beat passes without one."""
+        size = beat.stat().st_size
+        with pytest.raises(pytest.fail.Exception):
+            until(lambda: beat.stat().st_size != size, "a beat of what should have ended", 0.1)
