@@ -1,0 +1,71 @@
+"""Check every `${{ }}` of a workflow before anything is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from dstack_core._workflow import template
+from dstack_core._workflow.suggest import close_match
+from dstack_core.errors import InputError
+from dstack_core.models import Workflow
+
+Path = tuple[object, ...]
+
+
+def check_references(workflow: Workflow, env_path: Callable[[str], Path], place: Callable[[Path], str | None]) -> None:
+    """Look at `env` and the provider's properties. `env_path` leads to a variable, `place` says where a path is.
+
+    Raises:
+        InputError: a reference to what does not exist, or that is not one; `where` is the value that holds it.
+    """
+    for name, value in workflow.env.items():
+        if "${{" in value:
+            _check_text(value, env_path(name), workflow, place, in_env=True)
+    for name, value in workflow.properties.items():
+        for path, text in _texts(value, (name,)):
+            _check_text(text, path, workflow, place)
+
+
+def dotted(path: Sequence[object]) -> str:
+    """A path as people write it: `commands[0]`, `resources.gpu.count`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+
+
+def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """The texts with a template in a plain value, each with its path."""
+    if isinstance(value, str):
+        if "${{" in value:
+            yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index))
+
+
+def _check_text(
+    text: str, path: Path, workflow: Workflow, place: Callable[[Path], str | None], *, in_env: bool = False
+) -> None:
+    try:
+        for reference in template.references(text):
+            _check_reference(reference.name, workflow, in_env)
+    except InputError as error:
+        at = f" ({error.where} of the text)" if error.where and "\n" in text else ""
+        raise InputError(f"`{dotted(path)}`: {error.message}{at}", where=place(path), hint=error.hint) from None
+
+
+def _check_reference(name: str, workflow: Workflow, in_env: bool) -> None:
+    family, _, member = name.partition(".")
+    if name.startswith("job.port_") and int(name[9:]) >= workflow.ports:
+        wanted = int(name[9:]) + 1
+        raise InputError(f"`{name}`, but the job has {workflow.ports} ports", hint=f"add `ports: {wanted}`")
+    if family != "env":
+        return
+    if in_env:
+        raise InputError("a variable of `env` cannot be made from another one", hint="join them in `commands`")
+    if member not in workflow.env and not member.startswith("PORT_"):
+        close = close_match(member, workflow.env)
+        hint = f"did you mean `env.{close}`?" if close else f"add `{member}` to `env`, or use `${member}`"
+        raise InputError(f"`env` has no `{member}`", hint=hint)
