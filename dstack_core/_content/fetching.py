@@ -1,0 +1,234 @@
+"""Getting the bytes of files out of a store, each checked against its digest before anyone sees it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Final, NamedTuple
+
+from dstack_core._content.entries import PACK_LIMIT, PART, Extent, TreeEntry, blob_key, parts_digest, zeros_digest
+from dstack_core.artifact_store import ArtifactStore, SupportsPath
+from dstack_core.errors import NotFoundError, StoreError
+
+_GAP: Final = 128 * 1024  # bytes that are read for nothing rather than asking once more
+_CLONE_RANGE: Final = 0x4020940D  # FICLONERANGE
+_BLOCK: Final = 1 << 20
+
+
+class Problem(NamedTuple):
+    """A file whose bytes are not in the store as they should be. `object` is empty for the manifest itself."""
+
+    path: str
+    object: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the file'}: {self.reason}" + (f" (object {self.object})" if self.object else "")
+
+
+class Damaged(Exception):
+    """Stored bytes are missing or wrong."""
+
+    def __init__(self, object: str, reason: str) -> None:  # noqa: A002
+        super().__init__(reason)
+        self.object = object
+        self.reason = reason
+
+
+def is_small(entry: TreeEntry) -> bool:
+    """Whether `small_files` gives this file."""
+    return entry.size <= PACK_LIMIT and len(entry.extents) <= 1 and not any(not x.object for x in entry.extents)
+
+
+class Fetching:
+    """Reads contents of one store."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self._paths = store if isinstance(store, SupportsPath) else None
+        self._clone = self._paths is not None
+        self._blocks = threading.local()
+
+    def small_files(self, entries: Iterable[TreeEntry]) -> Iterator[tuple[TreeEntry, bytes | memoryview | Problem]]:
+        """Each small file's bytes, or what is wrong with them, in the order in which they are stored."""
+        stored: dict[str, list[TreeEntry]] = {}
+        for entry in entries:
+            if entry.extents:
+                stored.setdefault(entry.extents[0].object, []).append(entry)
+            else:
+                data = entry.inline or b""
+                good = hashlib.sha256(data).hexdigest() == entry.digest
+                yield entry, data if good else Problem(entry.path, "", "its bytes are damaged")
+        for name, group in stored.items():
+            group.sort(key=lambda e: e.extents[0].offset)
+            for span in _spans(group):
+                yield from self._span(name, span)
+
+    def _span(self, name: str, span: list[TreeEntry]) -> Iterator[tuple[TreeEntry, memoryview | Problem]]:
+        start = span[0].extents[0].offset
+        end = max(e.extents[0].offset + e.size for e in span)
+        try:
+            data = memoryview(self._read(name, start, end - start))
+        except Damaged as error:
+            for entry in span:
+                yield entry, Problem(entry.path, name, error.reason)
+            return
+        sha256 = hashlib.sha256
+        for entry in span:
+            at = entry.extents[0].offset - start
+            content = data[at : at + entry.size]
+            if sha256(content).hexdigest() == entry.digest:
+                yield entry, content
+            else:
+                yield entry, self._second_try(entry)
+
+    def _second_try(self, entry: TreeEntry) -> memoryview | Problem:
+        """Read once more: a broken line is not a broken disk."""
+        name, offset, length = entry.extents[0]
+        try:
+            data = self._read(name, offset, length)
+        except Damaged as error:
+            return Problem(entry.path, name, error.reason)
+        if hashlib.sha256(data).hexdigest() == entry.digest:
+            return memoryview(data)
+        return Problem(entry.path, name, "its stored bytes are damaged")
+
+    def _read(self, name: str, start: int, length: int) -> bytes:
+        try:
+            return self._store.read(blob_key(name), start, length).data
+        except NotFoundError:
+            raise Damaged(name, "its stored bytes are missing") from None
+        except StoreError as error:
+            raise Damaged(name, str(error)) from None
+
+    # --- large files ---
+
+    def large_file(self, entry: TreeEntry, fd: int, run: Callable[[list[Callable[[], None]]], None]) -> None:
+        """Write a large file's bytes to the new file `fd`; `run` does the steps, in any order or side by side.
+
+        Raises:
+            Damaged: the stored bytes are missing or wrong; `fd` holds rubbish.
+        """
+        parts = _parts(entry)
+        digests = [b"" if part.object else zeros_digest(part.length) for part in parts]
+        os.ftruncate(fd, entry.size)
+
+        def step(i: int) -> None:
+            digests[i] = self._part(parts[i], fd, i * PART)
+
+        run([partial(step, i) for i, part in enumerate(parts) if part.object])
+        whole = digests[0].hex() if len(parts) == 1 else parts_digest(digests)
+        if whole != entry.digest:
+            for part, digest in zip(parts, digests, strict=True):
+                if part.object and digest.hex() != part.object and part.offset == 0:
+                    raise Damaged(part.object, "its stored bytes are damaged")
+            raise Damaged("", "its stored bytes are not the file's")
+
+    def check_large(self, entry: TreeEntry) -> None:
+        """Read a large file and check it. Raises Damaged."""
+        digests = []
+        for part in _parts(entry):
+            if part.object:
+                digest = hashlib.sha256(self._read(*part)).digest()
+                if part.offset == 0 and digest.hex() != part.object:
+                    raise Damaged(part.object, "its stored bytes are damaged")
+                digests.append(digest)
+            else:
+                digests.append(zeros_digest(part.length))
+        if (digests[0].hex() if len(digests) == 1 else parts_digest(digests)) != entry.digest:
+            raise Damaged("", "its stored bytes are not the file's")
+
+    def _part(self, part: Extent, fd: int, at: int) -> bytes:
+        if self._paths is not None:
+            return self._part_of_path(self._paths, part, fd, at)
+        for again in (False, True):
+            data = self._read(*part)
+            digest = hashlib.sha256(data).digest()
+            if again or part.offset or digest.hex() == part.object:
+                break
+        _write_at(fd, memoryview(data), at)
+        return digest
+
+    def _part_of_path(self, paths: SupportsPath, part: Extent, fd: int, at: int) -> bytes:
+        """Copy from the store's own file, sharing its blocks where the file system can."""
+        try:
+            source = os.open(paths.path(blob_key(part.object)), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Damaged(part.object, "its stored bytes are missing") from None
+        except OSError as error:
+            raise Damaged(part.object, f"its stored bytes cannot be read: {error.strerror}") from None
+        try:
+            cloned = self._clone and self._try_clone(source, part, fd, at)
+            # What was cloned is hashed where it now is: there it can no longer change.
+            return self._copy(fd if cloned else source, at if cloned else part.offset, part.length, fd, at, cloned)
+        finally:
+            os.close(source)
+
+    def _try_clone(self, source: int, part: Extent, fd: int, at: int) -> bool:
+        if part.length % 4096 or part.offset % 4096:
+            return False  # only whole blocks can be shared
+        with suppress(OSError):
+            fcntl.ioctl(fd, _CLONE_RANGE, struct.pack("=qQQQ", source, part.offset, part.length, at))
+            return True
+        self._clone = False
+        return False
+
+    def _copy(self, source: int, start: int, length: int, fd: int, at: int, cloned: bool) -> bytes:
+        if not hasattr(self._blocks, "view"):
+            self._blocks.view = memoryview(bytearray(_BLOCK))
+        view: memoryview = self._blocks.view
+        state = hashlib.sha256()
+        done = 0
+        while done < length:
+            n = os.preadv(source, [view[: length - done]], start + done)
+            if not n:
+                break
+            state.update(view[:n])
+            if not cloned:
+                _write_at(fd, view[:n], at + done)
+            done += n
+        return state.digest()
+
+
+def _write_at(fd: int, view: memoryview, at: int) -> None:
+    while view:
+        n = os.pwrite(fd, view, at)
+        view = view[n:]
+        at += n
+
+
+def _spans(group: list[TreeEntry]) -> Iterator[list[TreeEntry]]:
+    """Neighbours that are worth one read."""
+    span: list[TreeEntry] = []
+    start = end = 0
+    for entry in group:
+        _, offset, length = entry.extents[0]
+        if span and (offset > end + _GAP or offset + length - start > 2 * PART):
+            yield span
+            span = []
+        if not span:
+            start = end = offset
+        span.append(entry)
+        end = max(end, offset + length)
+    if span:
+        yield span
+
+
+def _parts(entry: TreeEntry) -> list[Extent]:
+    """The extents of a large file, one for each part. Raises Damaged when they are cut elsewhere."""
+    parts: list[Extent] = []
+    for extent in entry.extents:
+        if extent.object:
+            parts.append(extent)
+        else:
+            whole, rest = divmod(extent.length, PART)
+            parts += [Extent("", 0, PART)] * whole + ([Extent("", 0, rest)] if rest else [])
+    if any(p.length != PART for p in parts[:-1]) or not parts or parts[-1].length > PART:
+        raise Damaged("", "the manifest cuts it into wrong parts")
+    return parts

@@ -1,0 +1,320 @@
+"""Saving a folder, file or link as a tree."""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+import stat
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from dstack_core._content.entries import PACK_LIMIT, PART, Extent, Tree, TreeEntry, to_bytes, to_text, tree_key
+from dstack_core._content.manifest import decode_tree, encode_tree
+from dstack_core._content.reading import Gone, read_small
+from dstack_core._content.statcache import Stamp, StatCache, now, stamp_of, trusted
+from dstack_core._content.storing import Storing
+from dstack_core._content.walk import Exclude, Findings, Found, find, join, root_bytes
+from dstack_core._content.work import Crew, collector_paused
+from dstack_core.artifact_store import ABSENT, ArtifactStore
+from dstack_core.errors import ConflictError, JobError, NotFoundError, StoreError
+
+INLINE_LIMIT: Final = 4096
+"""A tree with no more bytes than this keeps them in its manifest: one write, and no more room than a disk block."""
+_MANY_FILES: Final = 200  # from here on, or from so many bytes, remembering what files held pays for itself
+_SLICE: Final = 4096  # files whose stamps are hashed at once
+_MANY_BYTES: Final = 8 * 1024 * 1024
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all, from several threads but one at a time."""
+
+
+@dataclass(frozen=True)
+class SavedTree:
+    """A stored tree. `size`: bytes of its files; `new_bytes`: of them, stored now; `warnings`: what was left out."""
+
+    digest: str
+    files: int
+    size: int
+    new_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def save_tree(
+    store: ArtifactStore,
+    root: Path,
+    *,
+    exclude: Exclude | None = None,
+    progress: Progress | None = None,
+    cache: bool = True,
+    tolerant: bool = False,
+) -> SavedTree:
+    """Store what is at `root`, a folder, a file or a link; when this returns, all of it is stored.
+
+    Pipes, sockets and devices are left out and named in `warnings`, as are files that vanish meanwhile.
+
+    Args:
+        exclude: whether to leave out a path (relative to `root`), with all that is in it.
+        cache: remember what files held, so that unchanged ones are not read when the same folder is saved again.
+        tolerant: a file that cannot be read, or changes all the time, is left out with a warning.
+
+    Raises:
+        JobError: a file cannot be read, or changes all the time (see `tolerant`).
+        StoreError: the store failed.
+    """
+    with collector_paused():
+        return _save(store, root_bytes(root), exclude, progress, cache, tolerant)
+
+
+def _save(
+    store: ArtifactStore,
+    base: bytes,
+    exclude: Exclude | None,
+    progress: Progress | None,
+    cache: bool,
+    tolerant: bool,
+) -> SavedTree:
+    started = now()
+    findings = find(base, exclude)
+    size = sum(f.size for f in findings.found if f.kind == stat.S_IFREG)
+    memory = None
+    if cache and (len(findings.found) >= _MANY_FILES or size >= _MANY_BYTES):
+        memory = _Memory(store, base, started)
+        unchanged = memory.unchanged(findings)
+        if unchanged is not None:
+            return unchanged
+    with Crew() as crew:
+        saving = _Saving(store, crew, base, _counter(progress, size), tolerant, memory)
+        try:
+            entries = saving.entries(findings.found)
+            crew.wait()
+        finally:
+            saving.storing.close()
+    tree = Tree(entries)
+    _publish(store, tree)
+    warnings = (*findings.special, *saving.warnings)
+    saved = SavedTree(tree.digest, tree.files, tree.size, saving.storing.new_bytes, warnings)
+    if memory is not None:
+        memory.keep(findings, tree, saved, saving.stamps)
+    return saved
+
+
+def save_known(store: ArtifactStore, root: bytes, tree: Tree, progress: Progress | None = None) -> None:
+    """Store `tree`, whose digests are known already, from the files under `root`.
+
+    Raises:
+        JobError: a file does not hold any more what `tree` says.
+        StoreError: the store failed.
+    """
+    found = []
+    for entry in tree.entries:
+        path = to_bytes(entry.path)
+        if entry.kind == "file":
+            try:
+                found.append(Found(path, stamp_of(os.lstat(join(root, path)))))
+            except OSError:
+                raise _moved(entry.path) from None
+    with Crew() as crew:
+        saving = _Saving(store, crew, root, _counter(progress, tree.size), False, None)
+        try:
+            stored = {e.path: e for e in saving.entries(found)}
+            crew.wait()
+        finally:
+            saving.storing.close()
+    entries = []
+    for entry in tree.entries:
+        if entry.kind == "file":
+            now_there = stored.get(entry.path)
+            if now_there is None or now_there.digest != entry.digest:
+                raise _moved(entry.path)
+            entry = now_there._replace(mode=entry.mode)
+        entries.append(entry)
+    _publish(store, Tree(entries))
+
+
+def _moved(path: str) -> JobError:
+    return JobError(f"{path} changed while the code was being stored", hint="run the command again")
+
+
+def _publish(store: ArtifactStore, tree: Tree) -> None:
+    """Write the manifest, last of all. One that is there already is replaced only if it leads nowhere."""
+    key = tree_key(tree.digest)
+    data = encode_tree(tree)
+    try:
+        store.write(key, data, ABSENT)
+    except ConflictError:
+        if not _sound(store, tree.digest):
+            store.write(key, data)
+
+
+def _sound(store: ArtifactStore, digest: str) -> bool:
+    try:
+        tree = decode_tree(store.read(tree_key(digest)).data, digest)
+    except (StoreError, NotFoundError):
+        return False
+    objects = {x.object for e in tree.entries for x in e.extents if x.object}
+    return all(store.exists(f"blobs/{o[:2]}/{o}") for o in objects)
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    if progress is None:
+        return lambda _: None
+    lock = threading.Lock()
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        with lock:
+            done += n
+            progress(done, total)
+
+    return count
+
+
+class _Saving:
+    """Turns what was found into entries whose bytes are stored."""
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        crew: Crew,
+        base: bytes,
+        progress: Callable[[int], None],
+        tolerant: bool,
+        memory: _Memory | None,
+    ) -> None:
+        self.storing = Storing(store, crew, progress)
+        self.warnings: list[str] = []
+        self.stamps: dict[bytes, Stamp] = {}
+        self._crew = crew
+        self._base = base
+        self._progress = progress
+        self._tolerant = tolerant
+        self._known = memory.files() if memory else {}
+        self._entries: list[TreeEntry] = []
+        self._small: list[tuple[Found, bytes, int]] = []
+
+    def entries(self, found: Sequence[Found]) -> list[TreeEntry]:
+        """All entries. Their bytes are stored when the crew is done."""
+        inline = sum(f.size for f in found if f.kind == stat.S_IFREG) <= INLINE_LIMIT
+        take_small = partial(self._take_small, inline=inline)
+        large = []
+        for item in found:
+            kind = item.kind
+            if kind == stat.S_IFDIR:
+                self._entries.append(TreeEntry(to_text(item.path), "dir", item.mode))
+            elif kind == stat.S_IFLNK:
+                self._entries.append(TreeEntry(to_text(item.path), "link", 0, "", to_text(item.target)))
+            elif self._known and self._reuse(item):
+                self._progress(item.size)
+            elif item.size > PACK_LIMIT:
+                large.append(item)
+            else:
+                self._guard(item, take_small)
+        for item in large:
+            if item.size <= PART:
+                self._crew.call(partial(self._guard, item, partial(self._take_large, alone=False)))
+        self._crew.wait()
+        for item in large:
+            if item.size > PART:
+                self._guard(item, self._take_large)
+        self._place_small()
+        self._known, self._small = {}, []  # with many files, what is not needed any more had better go
+        return self._entries
+
+    def _guard(self, item: Found, take: Callable[[Found], None]) -> None:
+        try:
+            take(item)
+        except Gone as gone:
+            self.warnings.append(f"{to_text(item.path)} {gone}: not saved")
+        except JobError as error:
+            if not self._tolerant:
+                raise
+            self.warnings.append(f"{error}: not saved")
+
+    def _reuse(self, item: Found) -> bool:
+        known = self._known.get(item.path)
+        if known is None or known[0] != item.stamp:
+            return False
+        _, digest, flat = known
+        extents = tuple(Extent(*x) for x in flat)
+        if not all(self.storing.present(x.object) for x in extents if x.object):
+            return False
+        self.stamps[item.path] = item.stamp
+        self._entries.append(TreeEntry(to_text(item.path), "file", item.mode, digest, "", item.size, extents))
+        return True
+
+    def _take_small(self, item: Found, inline: bool) -> None:
+        data, self.stamps[item.path] = read_small(join(self._base, item.path), item.stamp)
+        if len(data) > PACK_LIMIT:  # it grew
+            self._take_large(item)
+        elif inline and len(data) <= INLINE_LIMIT:
+            digest = hashlib.sha256(data).hexdigest()
+            entry = TreeEntry(to_text(item.path), "file", item.mode, digest, "", len(data), (), data or None)
+            self._entries.append(entry)
+            self._progress(len(data))
+        else:
+            self._small.append((item, self.storing.add_small(data), len(data)))
+
+    def _take_large(self, item: Found, alone: bool = True) -> None:
+        stored, status = self.storing.store_large(join(self._base, item.path), alone)
+        self.stamps[item.path] = stamp_of(status)
+        entry = TreeEntry(to_text(item.path), "file", item.mode, stored.digest, "", stored.size, stored.extents)
+        self._entries.append(entry)
+
+    def _place_small(self) -> None:
+        where = self.storing.finish_small()
+        for item, digest, size in self._small:
+            extents = (where[digest],) if size else ()
+            self._entries.append(TreeEntry(to_text(item.path), "file", item.mode, digest.hex(), "", size, extents))
+
+
+class _Memory:
+    """What the files of one folder held when they were last saved into one store."""
+
+    def __init__(self, store: ArtifactStore, base: bytes, started: int) -> None:
+        self._store = store
+        self._started = started
+        self._cache = StatCache(b"save\0" + to_bytes(store.location) + b"\0" + base)
+        self._signature = b""
+
+    def unchanged(self, findings: Findings) -> SavedTree | None:
+        """The last result, if nothing at all changed since and it is still stored."""
+        self._signature = _signature(findings)
+        last = self._cache.head
+        if not last or last["signature"] != self._signature or not self._store.exists(tree_key(last["digest"])):
+            return None
+        return SavedTree(last["digest"], last["files"], last["size"], 0, tuple(findings.special))
+
+    def files(self) -> Mapping[bytes, tuple[Stamp, str, tuple[Any, ...]]]:
+        """Path -> stamp, digest and extents, of files that can be relied on."""
+        return self._cache.body()
+
+    def keep(self, findings: Findings, tree: Tree, saved: SavedTree, stamps: Mapping[bytes, Stamp]) -> None:
+        """Remember this save."""
+        body = {}
+        files = 0
+        for entry in tree.entries:
+            if entry.kind != "file":
+                continue
+            files += 1
+            path = to_bytes(entry.path)
+            stamp = stamps.get(path)
+            if stamp and trusted(stamp, self._started) and (entry.extents or not entry.size):
+                body[path] = (stamp, entry.digest, tuple(tuple(x) for x in entry.extents))
+        # The signature speaks for all files at once, so only when each of them can be relied on.
+        whole = len(body) == files and len(saved.warnings) == len(findings.special)
+        head = {"signature": self._signature, "digest": saved.digest, "files": saved.files, "size": saved.size}
+        self._cache.save(head if whole else {}, body)
+
+
+def _signature(findings: Findings) -> bytes:
+    # Version 2 of the format: it has no back references, so that equal lists give equal bytes.
+    state = hashlib.sha256()
+    for i in range(0, len(findings.found), _SLICE):
+        state.update(marshal.dumps([tuple(f) for f in findings.found[i : i + _SLICE]], 2))
+    return state.digest()
