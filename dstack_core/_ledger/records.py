@@ -1,0 +1,135 @@
+"""What the ledger keeps: runs, jobs, machines, tags. Plain dataclasses; their JSON is in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from dstack_core.models import Artifact, Offer
+
+SUCCESS: Final = frozenset({"done", "reused"})
+FINISHED: Final = SUCCESS | {"failed", "stopped", "aborted", "skipped"}
+"""Statuses that never change again. Everything else is on its way to one of them."""
+
+WAITING: Final = frozenset({"submitted", "interrupted"})
+"""Statuses of a job that a runner may claim, once what it needs is there."""
+
+CLAIMED: Final = frozenset({"downloading", "running", "uploading", "stopping", "aborting"})
+"""Statuses of a job that a machine works on."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. Written first, then changed only to ask for its end (`desired`) and to record its end.
+
+    Attributes:
+        plan: digest of the plan's object: jobs, specs, snapshot; it never changes.
+        status: `submitted` until the run's last status is known; what lies between is read off its jobs.
+        desired: None, `stop` or `abort`.
+        deleted: a removed run leaves its record behind, so that its name is never given again.
+        remote: name of the remote that it runs on.
+    """
+
+    name: str
+    repo: str
+    user: str
+    workflow: str
+    plan: str
+    submitted: float
+    remote: str
+    status: str = "submitted"
+    desired: str | None = None
+    finished: float | None = None
+    exit_code: int | None = None
+    tag: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    changes: str | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a job. `exit_code` is the user's; None when none was reached."""
+
+    number: int
+    machine: str
+    started: float
+    status: str
+    finished: float | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job of a run, from its first claim on. A job without a record is `submitted` (or `reused` by the plan).
+
+    Attributes:
+        status: see the table in docs/reference/statuses.md.
+        artifacts: what it left behind, complete when the status is a finished one.
+        reason: why it has this status, in words, when that is not obvious.
+        reused_from: `RUN/JOB` whose artifacts it took over.
+        ports: PORT_n on the machine, while it runs.
+        transfer: bytes done and bytes in all, while it downloads or uploads for longer than a moment.
+        not_before: earliest time of the next attempt.
+    """
+
+    run: str
+    job: str
+    status: str
+    attempts: tuple[Attempt, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    reason: str | None = None
+    reused_from: str | None = None
+    warnings: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    transfer: tuple[int, ...] = ()
+    not_before: float = 0.0
+
+    @property
+    def machine(self) -> str | None:
+        """The machine that works on it now."""
+        return self.attempts[-1].machine if self.status in CLAIMED and self.attempts else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the last attempt."""
+        return self.attempts[-1].exit_code if self.attempts else None
+
+
+@dataclass(frozen=True)
+class MachineRecord:
+    """One acquired offer. Written before the call that may create the machine.
+
+    Attributes:
+        id: random; also the label on the machine and the idempotency token of the call.
+        status: `intent` (may exist), `up` (its runner registered), `gone`.
+        handle: how the backend knows it, when the call that made it returned.
+        peak_memory: bytes that its runner had at most; None when it did not end by itself.
+    """
+
+    id: str
+    run: str
+    backend: str
+    offer: Offer
+    created: float
+    status: str = "intent"
+    handle: str | None = None
+    ended: float | None = None
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class TagRecord:
+    """A name for artifacts. `run` is None for uploaded folders."""
+
+    name: str
+    repo: str
+    user: str
+    created: float
+    artifacts: tuple[Artifact, ...]
+    run: str | None = None
+    workflow: str | None = None
