@@ -1,0 +1,221 @@
+"""The plan of a run, put together. For the command line: the runner needs `job` and `reuse` only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dstack_core._ledger.traces import Trace, Watched
+from dstack_core._plan import reason
+from dstack_core._plan.graph import close_matches, ordered
+from dstack_core._plan.job import LATER, REUSE, RUN, PlannedJob, RunPlan, Source
+from dstack_core._plan.key import definition
+from dstack_core._plan.reuse import LoadPaths, Lookup, Paths, reused, runs_always, verdict
+from dstack_core._plan.watch import Code
+from dstack_core.artifact_store import ArtifactStore
+from dstack_core.errors import NotFoundError
+from dstack_core.models import Artifact, Dep, JobSpec, Workflow
+
+FEW: Final = 16
+"""A plan of more jobs than that lists once which workflows have results, and asks no more about the others."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        force: names of jobs to run whatever could be reused; `force_all`: every job of the run.
+        latest: `--reuse latest`: the target's deps are the newest successful results of those workflows, unchecked.
+        ad_hoc: the target was made on the command line, from a provider.
+    """
+
+    target: str
+    repo: str
+    force: frozenset[str] = frozenset()
+    force_all: bool = False
+    latest: bool = False
+    ad_hoc: bool = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What planning looks at.
+
+    Attributes:
+        snapshot: digest of the code snapshot's tree; `paths`: what `watch.tree_paths` gives for it.
+        names: names of the workflows that exist.
+        define: name -> its workflow, with overrides, and its job spec. Asked once for each workflow that is needed.
+        tags: (repo, tag) -> artifacts. Raises NotFoundError.
+        load_paths: the same as `paths` of older snapshots, for saying what changed; see `reuse.stored_paths`.
+    """
+
+    store: ArtifactStore
+    snapshot: str
+    paths: Paths
+    names: Collection[str]
+    define: Callable[[str], tuple[Workflow, JobSpec]]
+    tags: Callable[[str, str], tuple[Artifact, ...]]
+    load_paths: LoadPaths
+
+
+def make_plan(request: Request, around: Surroundings) -> RunPlan:
+    """Plan a run. Reads the store, writes nothing.
+
+    Raises:
+        InputError: deps form a cycle; a workflow that is needed is wrong.
+        NotFoundError: a dep, a tag, another repository's result or a `--force` name does not exist.
+    """
+    return _Planning(request, around).plan()
+
+
+class _Planning:
+    def __init__(self, request: Request, around: Surroundings) -> None:
+        self.request = request
+        self.around = around
+        self.names = frozenset(around.names)  # what the caller has may be a list
+        self.code = Code(around.paths)
+        self.lookup = Lookup(around.store, around.snapshot, self._load_paths)
+        self.defined: dict[str, tuple[Workflow, JobSpec]] = {}
+        self.taken: dict[str, Trace] = {}  # by --reuse latest: workflow -> its newest result
+        self.jobs: dict[str, PlannedJob] = {}
+        self.watched: dict[str, Watched] = {}
+        self.warnings: dict[str, None] = {}
+
+    def plan(self) -> RunPlan:
+        request = self.request
+        names = ordered(request.target, self._needs, lambda name: self.defined[name][0].where)
+        self._check_forced(names)
+        if len(names) > FEW:
+            self.lookup.list_recorded(request.repo)
+        for name in names:
+            self.jobs[name] = self._decided(self._job(name))
+        return RunPlan(
+            repo=request.repo,
+            target=request.target,
+            snapshot=self.around.snapshot,
+            jobs=tuple(self.jobs.values()),
+            watched=self.watched,
+            warnings=tuple(self.warnings),
+        )
+
+    def _load_paths(self, snapshot: str) -> Paths | None:
+        return self.around.paths if snapshot == self.around.snapshot else self.around.load_paths(snapshot)
+
+    def _needs(self, name: str) -> Sequence[str]:
+        """Names of the workflows of this repository whose jobs must be done before that of `name`."""
+        self.defined[name] = self.around.define(name)
+        if self._take_latest(name):
+            return ()
+        workflow = self.defined[name][0]
+        needs = [dep.name for dep in workflow.deps if self._is_local(dep)]
+        for need in needs:
+            if need not in self.names:
+                self._explain_missing(need, workflow)
+        return needs
+
+    def _explain_missing(self, need: str, workflow: Workflow) -> None:
+        try:
+            self.around.define(need)  # a broken workflow file may hide it; then that is the error to show
+        except NotFoundError:
+            raise NotFoundError(
+                f"{workflow.name} depends on {need}, which does not exist",
+                hint=close_matches(need, self.names) or "deps are names of workflows, or :TAG",
+                where=workflow.where,
+            ) from None
+
+    def _take_latest(self, name: str) -> bool:
+        request = self.request
+        if not request.latest or name == request.target or request.force_all or name in request.force:
+            return False
+        found = self.lookup.latest(request.repo, name)
+        if found is None or not self.lookup.has(found.artifacts):
+            return False
+        self.taken[name] = found
+        return True
+
+    def _is_local(self, dep: Dep) -> bool:
+        return dep.kind == "workflow" and dep.repo in (None, self.request.repo)
+
+    def _check_forced(self, names: Sequence[str]) -> None:
+        for name in sorted(self.request.force.difference(names)):
+            hint = close_matches(name, names) or f"its jobs are {', '.join(names[-5:])}"
+            raise NotFoundError(f"cannot force {name}: this run has no such job", hint=hint)
+
+    def _job(self, name: str) -> PlannedJob:
+        workflow, spec = self.defined[name]
+        request = self.request
+        target = name == request.target
+        return PlannedJob(
+            name=name,
+            workflow=workflow.name,
+            repo=request.repo,
+            provider=workflow.provider,
+            spec=spec,
+            watched=self._watch(workflow),
+            sources=() if name in self.taken else self._sources(workflow),
+            target=target,
+            ad_hoc=target and request.ad_hoc,
+            forced=request.force_all or name in request.force,
+            where=workflow.where,
+        )
+
+    def _watch(self, workflow: Workflow) -> str:
+        watched, unmatched = self.code.watched(workflow.inputs)
+        place = f"{workflow.where}: " if workflow.where else ""
+        for glob in unmatched:
+            self.warnings[f"{place}the input {glob} of {workflow.name} matches no file of the repository"] = None
+        self.watched[watched.digest] = watched
+        return watched.digest
+
+    def _sources(self, workflow: Workflow) -> tuple[Source, ...]:
+        # A dep that is written twice counts at its last place, where it wins over those before it.
+        deps = list(dict.fromkeys(reversed(workflow.deps)))[::-1]
+        return tuple(self._source(dep, workflow) for dep in deps)
+
+    def _source(self, dep: Dep, workflow: Workflow) -> Source:
+        if self._is_local(dep):
+            return Source(str(dep), dep.name)
+        repo = dep.repo or self.request.repo
+        if dep.kind == "tag":
+            try:
+                return Source(str(dep), None, self.around.tags(repo, dep.name))
+            except NotFoundError as error:
+                raise NotFoundError(error.message, hint=error.hint, where=error.where or workflow.where) from None
+        found = self.lookup.latest(repo, dep.name)
+        if found is None or not self.lookup.has(found.artifacts):
+            problem = "has no finished run" if found is None else "has lost the artifacts of its newest run"
+            raise NotFoundError(
+                f"{workflow.name} depends on {dep}, which {problem} in this store",
+                hint=f"run {dep.name} in {repo} first",
+                where=workflow.where,
+            )
+        return Source(str(dep), None, found.artifacts)
+
+    def _decided(self, job: PlannedJob) -> PlannedJob:
+        if job.name in self.taken:
+            latest = self.taken[job.name]
+            return replace(job, decision=REUSE, reason=f"newest result, {latest.run}", reused=reused(latest))
+        pending = [dep for dep in job.deps if self.jobs[dep].decision != REUSE]
+        if pending:
+            decision, why = self._pending(job, pending)
+            return replace(job, decision=decision, reason=why)
+        found = verdict(self.lookup, job, self.watched[job.watched], job.inputs(self._artifacts(job)))
+        decision = REUSE if found.reused else RUN
+        return replace(job, decision=decision, reason=found.reason, reused=found.reused)
+
+    def _pending(self, job: PlannedJob, pending: Sequence[str]) -> tuple[str, str]:
+        """Decision and reason for a job some of whose inputs are not known yet."""
+        if always := runs_always(job):
+            return RUN, always
+        latest = None if job.ad_hoc else self.lookup.latest(job.repo, job.workflow)
+        if latest is None:
+            return RUN, "never run"
+        now = reason.Now(definition(job), None, self.watched[job.watched], self.around.snapshot)
+        changes = "; ".join(reason.differences(latest, now, self.lookup.code))
+        return LATER, changes or f"decided when {reason.listed(pending)} {'is' if len(pending) == 1 else 'are'} done"
+
+    def _artifacts(self, job: PlannedJob) -> Mapping[str, tuple[Artifact, ...]]:
+        found = {dep: self.jobs[dep].reused for dep in job.deps}
+        return {dep: known.artifacts for dep, known in found.items() if known is not None}

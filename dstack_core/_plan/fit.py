@@ -1,0 +1,61 @@
+"""Whether there are machines for the jobs of a plan, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
+from dstack_core.backend import Offers
+from dstack_core.errors import CapacityError
+from dstack_core.models import Offer, Requirements
+
+
+def fit(plan: RunPlan, offers: Callable[[Requirements], Offers]) -> Mapping[Requirements, Offer]:
+    """The best offer for each distinct `requirements` of the jobs that may run. `offers` is asked once for each.
+
+    Raises:
+        CapacityError: no machine is large enough for a job; it names the first such job and why each was rejected.
+    """
+    best: dict[Requirements, Offer] = {}
+    for job in plan.jobs:
+        wanted = job.spec.requirements
+        if job.decision == REUSE or wanted in best:
+            continue
+        found = offers(wanted)
+        if not found.fitting:
+            raise _no_machine(job, found)
+        best[wanted] = found.fitting[0]
+    return best
+
+
+def describe(wanted: Requirements) -> str:
+    """`4 cpu, 16 GB memory, 2 gpu V100`; `any machine` when nothing is asked for."""
+    parts = []
+    if wanted.cpu is not None:
+        parts.append(f"{wanted.cpu:g} cpu")
+    if wanted.memory is not None:
+        parts.append(f"{_size(wanted.memory)} memory")
+    if wanted.gpu is not None:
+        memory = f" with {_size(wanted.gpu.memory)} each" if wanted.gpu.memory is not None else ""
+        parts.append(f"{wanted.gpu.count} gpu{f' {wanted.gpu.name}' if wanted.gpu.name else ''}{memory}")
+    if wanted.shm_size is not None:
+        parts.append(f"{_size(wanted.shm_size)} shared memory")
+    if wanted.interruptible:
+        parts.append("interruptible")
+    return ", ".join(parts) or "any machine"
+
+
+def _no_machine(job: PlannedJob, found: Offers) -> CapacityError:
+    rejected = "; ".join(found.rejected) or "the backend offers no machine"
+    return CapacityError(
+        f"no machine fits {job.name} ({describe(job.spec.requirements)}): {rejected}",
+        hint="ask for less in its resources, or run it on another remote",
+        where=job.where,
+    )
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("TB", 1000**4), ("GB", 1000**3), ("MB", 1000**2)):
+        if count >= factor:
+            return f"{count / factor:.4g} {unit}"
+    return f"{count} B"

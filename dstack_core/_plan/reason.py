@@ -1,0 +1,136 @@
+"""Why a job runs, in words: what differs from the newest result of its workflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dstack_core._ledger.traces import Input, Trace, Watched
+from dstack_core._plan.watch import Code, is_workflow_file
+
+MOST_NAMES: Final = 3
+"""Changed paths that are named when there are more than that many, less one: `a, b and 5 more`."""
+
+_SECRET = re.compile(r"TOKEN|SECRET|PASS|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
+_LONGEST = 40
+
+
+@dataclass(frozen=True)
+class Now:
+    """A job as it would run now."""
+
+    definition: Mapping[str, Any]
+    inputs: Sequence[Input] | None
+    watched: Watched
+    snapshot: str
+
+
+def why_run(latest: Trace | None, now: Now, code: Callable[[str], Code | None], *, gone: bool = False) -> str:
+    """The reason of a job that runs. `gone`: an equal result was found, but not its artifacts."""
+    if latest is None:
+        return GONE if gone else "never run"
+    return "; ".join(differences(latest, now, code)) or (GONE if gone else "nothing equal is stored")
+
+
+GONE: Final = "its artifacts are no longer stored"
+
+
+def differences(then: Trace, now: Now, code: Callable[[str], Code | None]) -> list[str]:
+    """What is not as it was, the most telling first. Inputs that are not known yet (None) are not compared."""
+    found = list(_definition(then.definition, now.definition))
+    if now.inputs is not None:
+        found += _inputs(then.inputs, now.inputs)
+    return found + list(_code(then, now, code))
+
+
+def _definition(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    if then.get("format") != now["format"]:
+        yield "recorded by another version of dstack"
+        return
+    if (then.get("argv"), then.get("script")) != (now["argv"], now["script"]):
+        yield "command changed"
+    yield from _env(then.get("env", {}), now["env"])
+    if then.get("args") != now["args"]:
+        yield f"args: {_shown(' '.join(then.get('args', [])))} -> {_shown(' '.join(now['args']))}"
+    for field in ("provider", "python", "image", "working_dir", "ports", "executor"):
+        if then.get(field) != now[field]:
+            yield f"{field.replace('_', ' ')} {_shown(then.get(field))} -> {_shown(now[field])}"
+    if then.get("artifacts") != now["artifacts"]:
+        yield "artifacts changed"
+
+
+def _env(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted({*then, *now}):
+        if then.get(name) == now.get(name):
+            continue
+        # Values go to terminals and tickets; a name that sounds like a secret does not take its value there.
+        if _SECRET.search(name):
+            yield f"env {name} changed"
+        else:
+            yield f"env {name}: {_shown(then.get(name))} -> {_shown(now.get(name))}"
+
+
+def _inputs(then: Sequence[Input], now: Sequence[Input]) -> Iterator[str]:
+    before, after = _trees(then), _trees(now)
+    for dep in after:
+        if dep not in before:
+            if after[dep]:
+                yield f"input {dep} is new"
+        elif before[dep] != after[dep]:
+            yield f"input {dep} changed"
+    for dep in before:
+        if dep not in after and before[dep]:
+            yield f"input {dep} is gone"
+
+
+def _trees(inputs: Sequence[Input]) -> dict[str, list[tuple[str, str]]]:
+    return {taken.dep: [(artifact.path, artifact.tree) for artifact in taken.artifacts] for taken in inputs}
+
+
+def _code(then: Trace, now: Now, code: Callable[[str], Code | None]) -> Iterator[str]:
+    if now.watched.code and then.watched.code == now.watched.code:
+        return
+    changed = _changed_paths(then, now, code)
+    if changed is None:
+        yield "code changed"
+    elif changed:
+        yield f"code changed: {listed(changed)}"
+    elif then.watched.kind != now.watched.kind:
+        yield "inputs declared anew"
+
+
+def _changed_paths(then: Trace, now: Now, code: Callable[[str], Code | None]) -> list[str] | None:
+    """None: unknown."""
+    present = code(now.snapshot)
+    if then.watched.kind == "paths":
+        new = () if then.watched.observed else (path for path in now.watched.paths if path not in then.watched.paths)
+        recorded = then.watched.paths.items()
+        return sorted({*new, *(path for path, digest in recorded if not present or present.digest(path) != digest)})
+    old = code(then.snapshot)
+    if present is None or old is None:
+        return None
+    watches = now.watched.paths.__contains__ if now.watched.kind == "paths" else lambda path: not is_workflow_file(path)
+    either = {*old.paths, *present.paths}
+    return sorted(path for path in either if watches(path) and old.paths.get(path) != present.paths.get(path))
+
+
+def listed(paths: Sequence[str]) -> str:
+    """`a, b, c` or `a, b and 4 more`."""
+    if len(paths) <= MOST_NAMES:
+        return ", ".join(map(_plain, paths))
+    named = paths[: MOST_NAMES - 1]
+    return f"{', '.join(map(_plain, named))} and {len(paths) - len(named)} more"
+
+
+def _shown(value: object) -> str:
+    if value is None or value == "":
+        return "none"
+    text = _plain(str(value))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _plain(text: str) -> str:
+    """`text` without what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,41 @@
+"""What a job that succeeded leaves behind for later plans. Apart from `reuse`, which a runner seldom needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dstack_core._ledger.traces import Input, Trace
+from dstack_core._plan.job import PlannedJob, RunPlan
+from dstack_core._plan.key import base_key, definition
+from dstack_core.models import Artifact
+
+
+def trace_of(
+    plan: RunPlan,
+    job: PlannedJob,
+    inputs: Sequence[Input],
+    artifacts: Sequence[Artifact],
+    *,
+    run: str,
+    user: str,
+    finished: float,
+    duration: float,
+) -> Trace:
+    """The trace to record (`traces.record`) when the job succeeded and its artifacts are stored."""
+    defined = definition(job)
+    return Trace(
+        repo=job.repo,
+        workflow=job.workflow,
+        key=base_key(defined, inputs),
+        definition=defined,
+        inputs=tuple(inputs),
+        watched=plan.watched[job.watched],
+        snapshot=plan.snapshot,
+        artifacts=tuple(artifacts),
+        run=run,
+        job=job.name,
+        user=user,
+        finished=finished,
+        duration=duration,
+        ad_hoc=job.ad_hoc,
+    )
