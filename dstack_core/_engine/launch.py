@@ -1,0 +1,39 @@
+"""Ask for a machine: intent before effect."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from dstack_core._engine.engine import Engine
+from dstack_core._ledger.machines import gone, intend, launched
+from dstack_core.errors import CapacityError, ConflictError
+from dstack_core.models import Launch, Requirements
+
+
+def launch(engine: Engine, run: str, requirements: Requirements, number: int) -> None:
+    """Start a machine that can run a job with these requirements; the next offer when one has no capacity.
+
+    Does nothing when somebody else starts the run's machine of that `number`.
+
+    Raises:
+        CapacityError: no offer fits, or none can be had now; the message says why.
+    """
+    store, backend, remote = engine.store, engine.backend, engine.remote
+    offers = backend.offers(requirements)
+    reasons = list(offers.rejected)
+    for number, offer in enumerate(offers.fitting, number):  # noqa: B020  each try is a machine of its own
+        try:
+            machine = intend(store, run, offer, number, time.time()).value
+        except ConflictError:
+            return
+        argv = (sys.executable, "-m", "dstack_core._runner", run, machine.id, remote.name)
+        try:
+            handle = backend.launch(offer, Launch(machine.id, run, argv, {"DSTACK_MACHINE": machine.id}))
+        except CapacityError as error:
+            gone(store, run, machine.id, time.time())
+            reasons.append(f"{offer.name}: {error}")
+            continue
+        launched(store, run, machine.id, handle)
+        return
+    raise CapacityError(f"no machine can be had: {'; '.join(reasons)}" if reasons else "no machine can be had")

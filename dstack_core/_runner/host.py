@@ -1,0 +1,60 @@
+"""What every attempt on a machine shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dstack_core._ledger.records import MachineRecord, RunRecord
+from dstack_core._plan.job import RunPlan
+from dstack_core.artifact_store import ArtifactStore
+from dstack_core.executor import Executor
+from dstack_core.models import JobEvent, RunEvent
+
+
+class Observers(Protocol):
+    """Whoever wants to know. Never raises."""
+
+    def run_started(self, event: RunEvent) -> None:
+        """See `dstack_core.hookspecs.dstack_run_started`."""
+
+    def job_changed(self, event: JobEvent) -> None:
+        """See `dstack_core.hookspecs.dstack_job_changed`."""
+
+    def run_finished(self, event: RunEvent) -> None:
+        """See `dstack_core.hookspecs.dstack_run_finished`."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine, at work on one run.
+
+    Attributes:
+        executor: an executor by name, the default one for None.
+        secret: the value of a secret by name; raises NotFoundError, or JobError when there is no secret store.
+        work: folder for the attempts' workspaces.
+        desired: what is to become of jobs now: None (go on), `stop`, `abort`, or `interrupt` (the machine is going).
+    """
+
+    store: ArtifactStore
+    run: RunRecord
+    plan: RunPlan
+    machine: MachineRecord
+    executor: Callable[[str | None], Executor]
+    secret: Callable[[str], str]
+    work: Path
+    observers: Observers
+    desired: Callable[[], str | None]
+
+
+def short(job: str, attempt: int) -> str:
+    """A short name for an attempt's folder: paths in it must stay short enough for Unix sockets (108 bytes)."""
+    return f"{hashlib.sha256(job.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}.{attempt}"
+
+
+def label(machine: str, job: str, attempt: int) -> str:
+    """What an executor marks an attempt's processes with, and `sweep` finds them by."""
+    return f"{machine}.{short(job, attempt)}"

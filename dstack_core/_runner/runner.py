@@ -1,0 +1,186 @@
+"""A runner: takes every ready job of its run that fits its machine, until there is none."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+import traceback
+from typing import Final
+
+from dstack_core._engine.capacity import Capacity, Share
+from dstack_core._engine.outcome import interrupted
+from dstack_core._engine.settle import settle
+from dstack_core._engine.view import RunView
+from dstack_core._ledger.documents import Document
+from dstack_core._ledger.records import CLAIMED, JobRecord
+from dstack_core._ledger.runs import write_job
+from dstack_core._plan.job import PlannedJob
+from dstack_core._runner.attempt import JobAttempt
+from dstack_core._runner.host import Host, label
+from dstack_core._runner.state import LASTING
+from dstack_core.errors import ConflictError, StoreError
+from dstack_core.matching import satisfies
+from dstack_core.models import JobEvent, RunEvent
+
+LOOK: Final = 0.2
+"""Seconds between looks at the run's record for a wish to stop, and at jobs that other runners do."""
+OUTAGE: Final = 30.0
+"""Seconds for which a runner that has nothing else to do waits for a store that fails."""
+
+
+class Runner:
+    """One thread decides and hands out shares of the machine; each attempt has a thread of its own."""
+
+    def __init__(self, host: Host, view: RunView) -> None:
+        self._host = host
+        self._view = view
+        self._capacity = Capacity(host.machine.offer)
+        self._running: dict[str, Share] = {}
+        self._news = threading.Condition()
+        self._ended: list[tuple[str, Document[JobRecord] | None]] = []
+        self._trouble: StoreError | None = None
+        self._troubled: float | None = None
+        self._threads: list[threading.Thread] = []
+        self._crash: BaseException | None = None
+        self._looked = time.monotonic()
+        self.interrupted = False
+
+    def desired(self) -> str | None:
+        """What is to become of running jobs; asked by their threads, many times a second."""
+        return "interrupt" if self.interrupted else self._view.run.desired
+
+    def run(self) -> None:
+        """Return when the run is finished, or nothing is left that this machine could do."""
+        self._recover()
+        shutil.rmtree(self._host.work, ignore_errors=True)
+        self._work()
+        for thread in self._threads:
+            thread.join()
+        shutil.rmtree(self._host.work, ignore_errors=True)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                if self._step():
+                    return
+            except StoreError as error:
+                self._endure(error)
+
+    def _step(self) -> bool:
+        """Do what can be done now, and wait a moment; whether nothing is left to do. Raises StoreError."""
+        settle(self._view, self._tell)
+        self._start_ready()
+        if not self._running and (self.interrupted or self._view.finished or not self._has_future()):
+            return True
+        self._wait(LOOK)
+        if time.monotonic() - self._looked > LOOK:
+            self._view.refresh()
+            self._looked = time.monotonic()
+        return False
+
+    def _endure(self, error: StoreError) -> None:
+        """Wait a little for the store to recover. Raises `error` when nothing runs and it has lasted too long."""
+        now = time.monotonic()
+        if self._troubled is None:
+            self._troubled = now
+            print(f"dstack: {error}", file=sys.stderr, flush=True)  # noqa: T201  the machine's log
+        if not self._running and now - self._troubled > (LASTING if error.lasting else OUTAGE):
+            raise error
+        time.sleep(LOOK)
+
+    def _recover(self) -> None:
+        """End what this machine claimed and does not work on: an earlier runner, or a failing store, left it so."""
+        for document in list(self._view.jobs.values()):
+            job = document.value
+            if job.status in CLAIMED and job.machine == self._host.machine.id and job.job not in self._running:
+                spec = self._view.plan.job(job.job).spec
+                self._host.executor(spec.executor).sweep(label(self._host.machine.id, job.job, len(job.attempts)))
+                again = interrupted(job, "its runner was killed")
+                self._view.note(write_job(self._host.store, document, again))
+
+    def _start_ready(self) -> None:
+        if self._view.run.desired or self.interrupted:
+            return
+        for name in list(self._view.progress.ready):
+            job = self._view.plan.job(name)
+            if self._is_early(name) or not satisfies(self._host.machine.offer, job.spec.requirements):
+                continue
+            share = self._capacity.take(job.spec.requirements)
+            if share is None and job.spec.requirements.gpu:
+                continue  # perhaps another run has the GPU, for hours
+            if share is None:
+                return  # first come, first served: a large job is not starved by small ones
+            self._start(job, share)
+
+    def _start(self, job: PlannedJob, share: Share) -> None:
+        self._running[job.name] = share
+        self._view.progress.set(job.name, "downloading")
+        attempt = JobAttempt(self._host, job, self._view.jobs.get(job.name), share, self._view.done(job))
+        thread = threading.Thread(target=self._attempt, args=(job.name, attempt), name=job.name)
+        self._threads = [t for t in self._threads if t.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    def _attempt(self, name: str, attempt: JobAttempt) -> None:
+        document = None
+        try:
+            document = attempt.run()
+        except ConflictError:
+            pass  # somebody else has it; the next refresh tells
+        except StoreError as error:
+            self._trouble = error
+        except BaseException as error:
+            self._crash = error
+        with self._news:
+            self._ended.append((name, document))
+            self._news.notify()
+        try:
+            attempt.leave()
+        except Exception:  # the job is over and recorded; what is lost is a chance to reuse it, or some disk space
+            traceback.print_exc()
+
+    def _wait(self, timeout: float) -> None:
+        """Until an attempt ends, or `timeout` seconds."""
+        with self._news:
+            if not self._ended:
+                self._news.wait(timeout)
+            ended, self._ended = self._ended, []
+        if self._crash:
+            raise self._crash
+        for name, document in ended:
+            self._capacity.give_back(self._running.pop(name))
+            if document:
+                self._view.note(document)
+                self._troubled = None
+            else:
+                before = self._view.jobs.get(name)
+                self._view.progress.set(name, before.value.status if before else "submitted")
+        if any(document is None for _, document in ended):
+            self._take_stock()
+
+    def _take_stock(self) -> None:
+        """After an attempt whose end is not known. Raises StoreError."""
+        trouble, self._trouble = self._trouble, None
+        self._view.refresh()
+        self._recover()
+        if trouble:
+            raise trouble
+
+    def _has_future(self) -> bool:
+        """Whether this machine may yet get something to do in this run."""
+        return any(
+            satisfies(self._host.machine.offer, self._view.plan.job(name).spec.requirements)
+            for name in self._view.progress.waiting
+        )
+
+    def _is_early(self, name: str) -> bool:
+        document = self._view.jobs.get(name)
+        return document is not None and document.value.not_before > time.time()
+
+    def _tell(self, event: JobEvent | RunEvent) -> None:
+        if isinstance(event, JobEvent):
+            self._host.observers.job_changed(event)
+        else:
+            self._host.observers.run_finished(event)

@@ -1,0 +1,78 @@
+"""Open what a runner needs, register, run, leave."""
+
+from __future__ import annotations
+
+import functools
+import os
+import resource
+import signal
+import sys
+import time
+from types import FrameType
+
+from dstack_core._engine.remote import Remote, find_remote
+from dstack_core._engine.view import RunView
+from dstack_core._ledger.machines import gone, register
+from dstack_core._plugins.registry import Plugins
+from dstack_core._runner.host import Host
+from dstack_core._runner.runner import Runner
+from dstack_core.errors import ConflictError, JobError
+from dstack_core.executor import Executor
+from dstack_core.home import dstack_home
+from dstack_core.models import RunEvent
+
+
+def serve(run: str, machine: str, remote_name: str) -> int:
+    """Work for a run until nothing is left to do; the exit code."""
+    os.umask(0o077)
+    remote = find_remote(remote_name)
+    plugins = Plugins.of_user()
+    store = plugins.artifact_store(remote.artifact_store, remote.settings_of(remote.artifact_store))
+    try:
+        record = register(store, run, machine)
+    except ConflictError:
+        return 0
+    view = RunView(store, run)
+    observers = plugins.observers()
+    host = Host(
+        store=store,
+        run=view.run,
+        plan=view.plan,
+        machine=record,
+        executor=_executors(plugins, remote),
+        secret=functools.partial(_secret, plugins, remote, view.run.repo),
+        work=dstack_home() / "work" / machine,
+        observers=observers,
+        desired=lambda: runner.desired(),
+    )
+    runner = Runner(host, view)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        runner.interrupted = True
+
+    signal.signal(signal.SIGTERM, interrupt)
+    observers.run_started(RunEvent(run, view.run.workflow, view.status(), time.time()))
+    runner.run()
+    # Linux counts kilobytes, macOS bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    gone(store, run, machine, time.time(), peak)
+    observers.close(5.0)
+    return 0
+
+
+def _executors(plugins: Plugins, remote: Remote) -> functools._lru_cache_wrapper[Executor]:
+    @functools.cache
+    def executor(name: str | None) -> Executor:
+        chosen = name or remote.executor
+        return plugins.executor(chosen, remote.settings_of(chosen))
+
+    return executor
+
+
+def _secret(plugins: Plugins, remote: Remote, repo: str, name: str) -> str:
+    if remote.secret_store is None:
+        raise JobError(
+            f"the job uses the secret {name}, but the remote {remote.name} has no secret store",
+            hint="install a secret store and name it in the remote",
+        )
+    return plugins.secret_store(remote.secret_store, remote.settings_of(remote.secret_store)).get(repo, name)

@@ -1,0 +1,126 @@
+"""From a planned job to a task: templates filled in, ports and secrets given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from dstack_core._engine.capacity import Share
+from dstack_core._plan.job import PlannedJob
+from dstack_core._runner.host import Host, label
+from dstack_core._runner.output import Output
+from dstack_core._runner.workspace import Workspace
+from dstack_core.executor import Task
+
+MARK: Final = "${{"
+"""Where a template begins. Few jobs have any, and the module that fills them in is slow to import."""
+
+
+class Values:
+    """What `${{ }}` templates of one attempt stand for, and which of it is secret."""
+
+    def __init__(self, host: Host, job: PlannedJob, attempt: int) -> None:
+        self._host = host
+        self._job = job
+        self._attempt = attempt
+        self._secrets: dict[str, str] = {}
+        for text in (job.spec.script, *job.spec.env.values(), *job.spec.argv):
+            for name in _references(text):
+                if name.startswith("secrets."):
+                    self._secrets[name] = host.secret(name.removeprefix("secrets."))
+
+    @property
+    def label(self) -> str:
+        """Marks what the executor starts."""
+        return label(self._host.machine.id, self._job.name, self._attempt)
+
+    @property
+    def masked(self) -> list[bytes]:
+        """Secrets: they must not appear in the log."""
+        return [value.encode("utf-8", "surrogateescape") for value in self._secrets.values()]
+
+    @functools.cached_property
+    def ports(self) -> tuple[int, ...]:
+        """Free ports of this machine, one for each that the job asks for."""
+        if not self._job.spec.ports:
+            return ()
+        import socket
+
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(self._job.spec.ports)]
+        try:
+            return tuple(s.getsockname()[1] for s in sockets)
+        finally:
+            for s in sockets:
+                s.close()
+
+    @functools.cached_property
+    def env(self) -> dict[str, str]:
+        """The job's environment: what dstack tells it, then its own."""
+        told = {
+            "DSTACK_RUN": self._host.run.name,
+            "DSTACK_JOB": self._job.name,
+            "DSTACK_MACHINE": self._host.machine.id,
+            **{f"PORT_{i}": str(port) for i, port in enumerate(self.ports)},
+        }
+        return {**told, **{name: _filled(text, self._templates, "plain") for name, text in self._job.spec.env.items()}}
+
+    def script(self) -> str:
+        """The program text, every value quoted for the shell."""
+        env = {f"env.{name}": value for name, value in self.env.items()}
+        return _filled(self._job.spec.script, {**self._templates, **env}, "shell")
+
+    def argv(self) -> tuple[str, ...]:
+        """The command."""
+        return tuple(_filled(text, self._templates, "plain") for text in self._job.spec.argv)
+
+    @functools.cached_property
+    def _templates(self) -> Mapping[str, str | list[str]]:
+        run = self._host.run
+        return {
+            "run.name": run.name,
+            "run.args": list(self._job.spec.args),
+            "run.workflow": run.workflow,
+            "run.repo": run.repo,
+            "run.user": run.user,
+            "job.name": self._job.name,
+            "job.attempt": str(self._attempt),
+            **{f"job.port_{i}": str(port) for i, port in enumerate(self.ports)},
+            **self._secrets,
+        }
+
+
+def _references(text: str) -> list[str]:
+    if MARK not in text:
+        return []
+    from dstack_core._workflow.template import references
+
+    return [reference.name for reference in references(text)]
+
+
+def _filled(text: str, values: Mapping[str, str | Sequence[str]], quoting: Literal["shell", "plain"]) -> str:
+    if MARK not in text:
+        return text
+    from dstack_core._workflow.template import fill
+
+    return fill(text, values, quoting)
+
+
+def fill_task(job: PlannedJob, workspace: Workspace, values: Values, share: Share, output: Output) -> Task:
+    """Ready to start."""
+    spec = job.spec
+    return Task(
+        label=values.label,
+        argv=values.argv(),
+        root=workspace.root,
+        scratch=workspace.scratch,
+        working_dir=spec.working_dir or ".",
+        stdout=output.stdout,
+        stderr=output.stderr,
+        script=workspace.write_script(values.script()),
+        env=values.env,
+        python=spec.python,
+        image=spec.image,
+        requirements=spec.requirements,
+        gpus=share.gpus,
+    )

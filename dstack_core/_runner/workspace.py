@@ -1,0 +1,122 @@
+"""The folders of one attempt: the checkout in which it works, and the scratch space of its executor."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dstack_core._content.restoring import restore_tree
+from dstack_core._runner.transfer import Transfer
+from dstack_core.artifact_store import ArtifactStore
+from dstack_core.errors import JobError
+from dstack_core.models import Artifact, ArtifactSpec, JobSpec
+
+
+def artifact_path(declared: str) -> str:
+    """The normalised path of an artifact, relative to the working folder.
+
+    Raises:
+        JobError: it lies outside the working folder.
+    """
+    path = posixpath.normpath(declared)
+    if posixpath.isabs(path) or path == ".." or path.startswith("../"):
+        raise JobError(
+            f"the artifact {declared} is outside the working folder, and cannot be saved from there",
+            hint="use a path inside it, or an executor that runs containers",
+        )
+    return path
+
+
+def is_folder(spec: ArtifactSpec) -> bool:
+    """Whether an artifact is declared as a folder: `data/`, `data`; but `model.pt` may be either."""
+    return spec.path.endswith("/") or "." not in posixpath.basename(posixpath.normpath(spec.path)).lstrip(".")
+
+
+class Workspace:
+    """Made for one attempt, removed after it. Everything in it is private to the user.
+
+    Attributes:
+        root: the checkout of the code.
+        cwd: the working folder inside it; artifact paths start there.
+        scratch: the executor's.
+    """
+
+    def __init__(self, folder: Path, spec: JobSpec) -> None:
+        self.folder = folder
+        self.root = folder / "code"
+        self.scratch = folder / "scratch"
+        self.cwd = self.root / (spec.working_dir or ".")
+        self._spec = spec
+
+    def make(self, store: ArtifactStore, code: str, inputs: Sequence[Artifact], transfer: Transfer) -> None:
+        """Lay out code, then the artifacts of what it depends on, then empty artifact folders.
+
+        Raises:
+            JobError: the working folder does not exist, or an artifact lies outside it.
+            StoreError: something cannot be restored.
+        """
+        self.remove()
+        os.makedirs(self.scratch, mode=0o700)
+        restore_tree(store, code, self.root, transfer.next())
+        if not self.cwd.is_dir():
+            raise JobError(f"the working folder {self._spec.working_dir} is not in the repository")
+        for artifact in self._spec.artifacts:
+            self._clear(artifact)
+        for given in inputs:
+            target = self.place(artifact_path(given.path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_symlink():  # of the repository's own: what it points to is not ours to write to
+                target.unlink()
+            restore_tree(store, given.tree, target, transfer.next(known=True))
+
+    def place(self, path: str) -> Path:
+        """Where an artifact lies.
+
+        Raises:
+            JobError: a link on the way leads out of the checkout; what is there is not ours to empty or to write.
+        """
+        if path == ".":
+            return self.cwd
+        target = self.cwd / path
+        if not target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise JobError(f"the artifact {path} is behind a link that leads out of the repository")
+        return target
+
+    def write_script(self, text: str) -> Path | None:
+        """The job's program as a private file, or None when it has none."""
+        if not text:
+            return None
+        path = self.scratch / "script"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        return path
+
+    def remove(self) -> None:
+        """Remove everything, also what the job made unwritable."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder, onerror=_make_writable_and_retry)
+
+    def _clear(self, spec: ArtifactSpec) -> None:
+        """An artifact is what the job makes: what the checkout has there is not part of it."""
+        path = self.place(artifact_path(spec.path))
+        if path == self.cwd:
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        (path if is_folder(spec) else path.parent).mkdir(parents=True, exist_ok=True)
+
+
+def _make_writable_and_retry(function: object, path: str, _: object) -> None:
+    parent = os.path.dirname(path)
+    os.chmod(parent, 0o700)
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.chmod(path, 0o700)
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
