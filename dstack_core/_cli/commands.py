@@ -1,0 +1,41 @@
+"""Core's own commands, offered through the same hook as a plugin's: one line each, in the order of `dstack --help`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+from dstack_core.hookspecs import Entry, hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+def _from(module: str, attribute: str) -> Callable[[], click.Command]:
+    """A loader of the click command `attribute` in `dstack_core/_cli/<module>.py`."""
+
+    def load() -> click.Command:
+        import importlib
+
+        return cast("click.Command", getattr(importlib.import_module(f"dstack_core._cli.{module}"), attribute))
+
+    return load
+
+
+COMMANDS: tuple[Entry[click.Command], ...] = (
+    Entry("run", "Run a workflow and what it needs", _from("run", "run")),
+    Entry("plan", "Show what a run would do, and why", _from("plan", "plan")),
+    Entry("ps", "Show the active runs, or the jobs of a run", _from("ps", "ps")),
+    Entry("logs", "Print what the jobs of a run wrote", _from("logs", "logs")),
+    Entry("stop", "End runs", _from("stop", "stop")),
+    Entry("ls", "List the artifacts of a run or a tag", _from("ls", "ls")),
+    Entry("tags", "List, add and delete tags", _from("tags", "tags")),
+    Entry("rm", "Remove finished runs from the listings", _from("rm", "rm")),
+    Entry("plugins", "Show the installed plugins and what is wrong with them", _from("plugins", "plugins")),
+)
+
+
+@hookimpl
+def dstack_commands() -> Sequence[Entry[click.Command]]:
+    """Core's commands."""
+    return COMMANDS

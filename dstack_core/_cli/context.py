@@ -1,0 +1,114 @@
+"""What commands need: plugins, the remote, its store and backend. Each made when first asked for."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dstack_core._cli.session import session_of
+from dstack_core._engine.remote import DEFAULT, Remote
+
+if TYPE_CHECKING:
+    from dstack_core._engine.engine import Engine
+    from dstack_core._engine.view import RunView
+    from dstack_core._plugins.registry import Plugins
+    from dstack_core._workflow.own import OwnProperties
+    from dstack_core.artifact_store import ArtifactStore
+    from dstack_core.backend import Backend
+    from dstack_core.models import JobEvent, RunEvent
+
+
+class Context:
+    """One invocation of `dstack`."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self.remote: Remote = DEFAULT
+        self._properties: dict[str, OwnProperties] = {}
+
+    def properties(self, provider: str) -> OwnProperties:
+        """The provider of that name and what its own properties are; one object a command. Raises PluginError."""
+        if provider not in self._properties:
+            from dstack_core._workflow.memory import Memory
+            from dstack_core._workflow.own import OwnProperties
+
+            made = self.plugins.provider(provider)
+            self._properties[provider] = OwnProperties(made, Memory.of(made))
+        return self._properties[provider]
+
+    def remember(self) -> None:
+        """Keep what was learned of providers: the next command need not ask them again."""
+        for own in self._properties.values():
+            own.remember()
+
+    @functools.cached_property
+    def store(self) -> ArtifactStore:
+        """The remote's artifact store. Raises PluginError."""
+        name = self.remote.artifact_store
+        return self.plugins.artifact_store(name, self.remote.settings_of(name))
+
+    @functools.cached_property
+    def backend(self) -> Backend:
+        """The remote's backend. Raises PluginError."""
+        return self.plugins.backend(self.remote.backend, self.remote.settings_of(self.remote.backend))
+
+    @functools.cached_property
+    def project(self) -> Path:
+        """The folder with `.dstack/`, or what comes nearest to it."""
+        from dstack_core._workflow.project import find_project
+
+        return find_project(Path.cwd())
+
+    @functools.cached_property
+    def repo(self) -> str:
+        """`OWNER/REPO` of the project."""
+        from dstack_core._content.gitrepo import find_repository, repository_name
+
+        root = os.fsencode(self.project)
+        return repository_name(find_repository(root), root)
+
+    @functools.cached_property
+    def user(self) -> str:
+        """Who runs: DSTACK_USER, else the login name."""
+        return os.environ.get("DSTACK_USER") or getpass.getuser()
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """For `advance`."""
+        from dstack_core._engine.engine import Engine
+
+        return Engine(self.store, self.backend, self.remote, self._tell)
+
+    def advance(self, run: str) -> RunView:
+        """The run, after whatever could be repaired or begun for it was."""
+        from dstack_core._engine.advance import advance
+        from dstack_core._engine.view import RunView
+
+        view = RunView(self.store, run)
+        if not view.finished:
+            advance(self.engine, view)
+        return view
+
+    def _tell(self, event: JobEvent | RunEvent) -> None:
+        """Observers are told by runners. A command that finds a run's end tells them, too."""
+        from dstack_core.models import RunEvent
+
+        if isinstance(event, RunEvent):
+            observers = self.plugins.observers()
+            observers.run_finished(event)
+            observers.close(5.0)
+
+
+def context() -> Context:
+    """The context of the command that runs now."""
+    current = click.get_current_context()
+    known = current.find_object(Context)
+    if known is None:
+        known = current.meta.get(__name__) or Context(session_of(current).plugins)
+        current.meta[__name__] = known
+    return known

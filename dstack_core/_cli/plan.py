@@ -1,0 +1,90 @@
+"""`dstack plan`: what a run would do, and why. Also the few lines of it that `dstack run` shows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dstack_core._cli.context import Context
+from dstack_core._cli.target import Target, TargetCommand, planning_options
+
+if TYPE_CHECKING:
+    from dstack_core._cli.planning import Planned
+
+MOST_JOBS = 12
+"""Jobs that `dstack run` shows before it starts; a plan with more is summed up."""
+STYLES = {"run": "36", "reuse": "32", "later": "33"}
+
+
+def print_short(run: str, planned: Planned) -> None:
+    """The plan as `dstack run` shows it, on stderr."""
+    jobs = planned.plan.jobs
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    for warning in planned.plan.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"\x1b[1m{run}\x1b[0m" if colours else run, file=sys.stderr)
+    if len(jobs) > MOST_JOBS:
+        counts = [f"{sum(j.decision == d for j in jobs)} to {word}" for d, word in _COUNTED]
+        print(f"  {len(jobs)} jobs: {', '.join(counts)}", file=sys.stderr)
+        return
+    width = max(len(job.name) for job in jobs)
+    for job in jobs:
+        decision = f"{job.decision:<5}"
+        shown = f"\x1b[{STYLES[job.decision]}m{decision}\x1b[0m" if colours else decision
+        print(f"  {job.name.ljust(width)}  {shown}  {job.reason}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+_COUNTED = (("run", "run"), ("reuse", "reuse"), ("later", "decide later"))
+
+
+def _plan(context: Context, target: Target) -> int:
+    from dstack_core._cli.planning import plan_for
+    from dstack_core._cli.render import table, write_json
+
+    planned = plan_for(context, target)
+    rows = [_row(planned, job) for job in planned.plan.jobs]
+    if target.options.get("json"):
+        write_json(
+            {
+                "target": planned.plan.target,
+                "repo": planned.plan.repo,
+                "snapshot": planned.plan.snapshot,
+                "branch": planned.snapshot.branch,
+                "commit": planned.snapshot.commit,
+                "changes": planned.snapshot.summary,
+                "warnings": list(planned.plan.warnings),
+                "jobs": rows,
+            }
+        )
+        return 0
+    for warning in planned.plan.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    table(("job", "decision", "reason", "deps", "machine"), rows)
+    return 0
+
+
+def _row(planned: Planned, job: Any) -> dict[str, Any]:
+    offer = planned.offers.get(job.spec.requirements)
+    runs = job.decision != "reuse"
+    return {
+        "job": job.name,
+        "decision": job.decision,
+        "reason": job.reason,
+        "deps": [source.dep for source in job.sources],
+        "machine": offer.name if offer and runs else None,
+        "price": offer.price if offer and runs else None,
+        "reused_from": f"{job.reused.run}/{job.reused.job}" if job.reused else None,
+        "artifacts": [artifact.path for artifact in job.spec.artifacts],
+    }
+
+
+plan = TargetCommand(
+    "plan",
+    act=_plan,
+    options=[*planning_options(), click.Option(["json", "--json"], is_flag=True, help="Print the plan as JSON.")],
+    help="Show what a run would do, and why. Runs nothing.",
+)

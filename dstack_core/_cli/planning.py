@@ -1,0 +1,135 @@
+"""From what the command line names to the plan of a run."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dstack_core._cli.context import Context
+from dstack_core._cli.target import EVERYTHING, Target
+from dstack_core._content.snapshot import Snapshot, scan_snapshot
+from dstack_core._ledger.tags import read_tag
+from dstack_core._plan.build import Request, Surroundings, make_plan
+from dstack_core._plan.fit import fit
+from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
+from dstack_core._plan.reuse import stored_paths
+from dstack_core._plan.watch import tree_paths
+from dstack_core._workflow.template import references
+from dstack_core.errors import InputError
+from dstack_core.models import Artifact, JobSpec, Offer, Requirements, Workflow
+
+PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
+"""The Python that a job gets when it names none: the one that runs dstack."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the code that it is for, and the machines that it would take."""
+
+    plan: RunPlan
+    snapshot: Snapshot
+    offers: Mapping[Requirements, Offer]
+
+
+def plan_for(context: Context, target: Target) -> Planned:
+    """Plan a run. Spends nothing, stores nothing.
+
+    Raises:
+        InputError, NotFoundError, PluginError, CapacityError: whatever stands in the way of running it.
+    """
+    snapshot = scan_snapshot(context.project)
+    force = target.options.get("force") or ()
+    request = Request(
+        target=target.name,
+        repo=snapshot.repo,
+        force=frozenset(force) - {EVERYTHING},
+        force_all=EVERYTHING in force,
+        latest=target.options.get("reuse") == "latest",
+        ad_hoc=target.raw is None,
+    )
+
+    def tags(repo: str, name: str) -> tuple[Artifact, ...]:
+        return read_tag(context.store, repo, name).artifacts
+
+    plan = make_plan(
+        request,
+        Surroundings(
+            store=context.store,
+            snapshot=snapshot.digest,
+            paths=tree_paths(snapshot.tree),
+            names=target.workflows.names(),
+            define=_Definitions(context, target).define,
+            tags=tags,
+            load_paths=stored_paths(context.store),
+        ),
+    )
+    context.remember()
+    plan = replace(plan, warnings=(*plan.warnings, *_unused_arguments(plan)))
+    running = [job for job in plan.jobs if job.decision != REUSE]
+    folders = {entry.path for entry in snapshot.tree if entry.kind == "dir"}
+    for job in running:
+        _check(context, job, folders)
+    return Planned(plan, snapshot, fit(plan, context.backend.offers) if running else {})
+
+
+def _unused_arguments(plan: RunPlan) -> list[str]:
+    job = plan.job(plan.target)
+    texts = (job.spec.script, *job.spec.env.values(), *job.spec.argv)
+    if not job.spec.args or any("args" in text for text in texts) or set(job.spec.args) & set(job.spec.argv):
+        return []
+    return [f"`{job.name}` has no ${{{{ run.args }}}}: the arguments {' '.join(job.spec.args)} reach nobody"]
+
+
+def _check(context: Context, job: PlannedJob, folders: Collection[str]) -> None:
+    """Whether the remote has what the job asks for, before anything is spent."""
+    spec, remote = job.spec, context.remote
+    if posixpath.normpath(spec.working_dir or ".") not in (".", *folders):
+        message = f"`{job.name}`: its working_dir {spec.working_dir} is not in the repository"
+        raise InputError(message, where=job.where, hint="git ignores it, or it has no files?")
+    secrets = [r.name for text in (spec.script, *spec.env.values()) if "secrets" in text for r in references(text)]
+    if remote.secret_store is None and any(name.startswith("secrets.") for name in secrets):
+        raise InputError(f"`{job.name}` uses a secret, and no secret store is configured", where=job.where)
+    # Loading the executor takes time, and what asks for nothing special is refused by none.
+    special = spec.image is not None or any(artifact.path.startswith("/") for artifact in spec.artifacts)
+    if not special and spec.python == PYTHON:
+        return
+    name = spec.executor or remote.executor
+    reason = context.plugins.executor(name, remote.settings_of(name)).refuses(spec)
+    if reason:
+        raise InputError(f"`{job.name}` cannot run here: {reason}", where=job.where)
+
+
+class _Definitions:
+    """Workflows and their job specs, by name; the target's with the command line's overrides."""
+
+    def __init__(self, context: Context, target: Target) -> None:
+        self._context = context
+        self._target = target
+
+    def define(self, name: str) -> tuple[Workflow, JobSpec]:
+        """Raises InputError for a workflow that is wrong."""
+        from dstack_core._workflow.resolve import ad_hoc, resolve
+
+        target = self._target
+        if name == target.name and target.raw is None:
+            own = self._context.properties(target.provider_name)
+            workflow = ad_hoc(name, own, target.overrides, target.args, os.environ)
+        else:
+            raw = target.workflows.get(name)
+            mine = name == target.name
+            own = self._context.properties(raw.provider)
+            workflow = resolve(raw, own, target.overrides if mine else {}, target.args if mine else (), os.environ)
+        if workflow.remote and not target.options.get("local"):
+            hint = "--local runs it here"
+            raise InputError(
+                f"`{name}` asks for a remote machine, and no remote is configured", where=workflow.where, hint=hint
+            )
+        spec = own.provider.job_spec(workflow)
+        if spec.python is None and spec.image is None:
+            # Said, so that it is part of what makes a job the same: another Python may give another result.
+            spec = replace(spec, python=PYTHON)
+        return workflow, spec

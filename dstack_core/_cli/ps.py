@@ -1,0 +1,44 @@
+"""`dstack ps`: the repository's runs, or the jobs of one."""
+
+from __future__ import annotations
+
+import click
+
+from dstack_core._cli.context import Context, context
+from dstack_core._cli.lookup import complete_run, find_run
+from dstack_core._cli.runs import Listing, RunsListing, Selection
+
+
+@click.command()
+@click.argument("run", required=False, shell_complete=complete_run)
+@click.option("-a", "--all", "everything", is_flag=True, help="Show all finished runs, too.")
+@click.option("-n", "--last", type=click.IntRange(min=0), metavar="N", help="Show the last N finished runs, too.")
+@click.option("--all-repos", is_flag=True, help="Show the runs of all repositories.")
+@click.option("-w", "--watch", is_flag=True, help="Go on showing changes, until Ctrl+C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one object a line.")
+def ps(run: str | None, everything: bool, last: int | None, all_repos: bool, watch: bool, as_json: bool) -> None:
+    """Show the active runs, or the last finished one if none is active; with RUN, its jobs.
+
+    Runs that were left behind (their machine was lost, the command that watched them was killed) are brought
+    forward on the way.
+    """
+    here = context()
+    if run is None:
+        shown: Listing = RunsListing(here, Selection(everything, last, all_repos or _outside(here)))
+    elif everything or last is not None or all_repos:
+        raise click.UsageError("RUN goes with --watch and --json only.")
+    else:
+        from dstack_core._cli.jobs import JobsListing
+
+        shown = JobsListing(here, find_run(here.store, here.repo, run).name)
+    if not watch:
+        shown.print(as_json=as_json)
+        return
+    from dstack_core._cli.watch import watch as go_on
+
+    go_on(shown, as_json=as_json)
+
+
+def _outside(here: Context) -> bool:
+    """Whether no project is around the current folder: then there is no repository whose runs could be meant."""
+    return not any((here.project / mark).exists() for mark in (".dstack", ".git"))

@@ -1,0 +1,161 @@
+"""`dstack run`: plan, record, start, follow."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dstack_core._cli.context import Context
+from dstack_core._cli.target import Target, TargetCommand, planning_options
+from dstack_core.errors import DstackError, InputError
+
+if TYPE_CHECKING:
+    from dstack_core._cli.follow import Presenter
+    from dstack_core._cli.planning import Planned
+    from dstack_core._engine.view import RunView
+    from dstack_core._ledger.records import RunRecord
+
+
+def _run(context: Context, target: Target) -> int:
+    from dstack_core._cli.plan import print_short
+    from dstack_core._cli.planning import plan_for
+
+    planned = plan_for(context, target)
+    _check_tag(target, planned)
+    draft = _store(context, target, planned)
+    as_json = bool(target.options.get("json"))
+    with _later() as interrupted:
+        view = _record(context, draft)
+    if not as_json:
+        print_short(view.run.name, planned)
+    try:
+        if not interrupted:
+            _advance(context, view)
+    except KeyboardInterrupt:
+        interrupted.append(True)
+    if target.options.get("detach") and not interrupted:
+        if as_json:
+            _print_json(view.run)
+        elif not view.finished:
+            print(f"Follow it: dstack logs -a {view.run.name}", file=sys.stderr)
+        return 0
+    try:
+        code = _attach(context, view, quiet=as_json, interrupted=bool(interrupted))
+    except KeyboardInterrupt:  # before it was followed, or while the first one was dealt with
+        code = _attach(context, view, quiet=as_json, interrupted=True)
+    if as_json:
+        _print_json(view.run)
+    return code
+
+
+def _check_tag(target: Target, planned: Planned) -> None:
+    """What can be known now to be impossible is told now, not when the run is done. Raises InputError."""
+    tag = target.options.get("tag")
+    if tag is None:
+        return
+    from dstack_core._engine.tagging import check_tag
+
+    check_tag(tag)
+    if not planned.plan.job(planned.plan.target).spec.artifacts:
+        raise InputError(f"{target.name} has no artifacts that the tag {tag} could name", hint="declare `artifacts:`")
+
+
+@contextlib.contextmanager
+def _later() -> Iterator[list[bool]]:
+    """Ctrl+C waits until the block is done; the list is not empty if it came. No run must begin to exist unseen."""
+    came: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _store(context: Context, target: Target, planned: Planned) -> RunRecord:
+    """Store the code, then the plan; the run that remains to be recorded."""
+    from dstack_core._cli.bar import transfer_bar
+    from dstack_core._content.snapshot import store_snapshot
+    from dstack_core._ledger.records import RunRecord
+    from dstack_core._ledger.runs import write_plan
+    from dstack_core.codec import dumps
+
+    snapshot = planned.snapshot
+    with transfer_bar("Storing the code") as progress:
+        store_snapshot(context.store, context.project, snapshot, progress)
+    return RunRecord(
+        name="",
+        repo=planned.plan.repo,
+        user=context.user,
+        workflow=target.name,
+        plan=write_plan(context.store, dumps(planned.plan)),
+        submitted=time.time(),
+        remote=context.remote.name,
+        tag=target.options.get("tag"),
+        branch=snapshot.branch,
+        commit=snapshot.commit,
+        changes=snapshot.summary or None,
+    )
+
+
+def _record(context: Context, draft: RunRecord) -> RunView:
+    """From now on the run exists."""
+    from dstack_core._engine.view import RunView
+    from dstack_core._ledger.runs import create_run
+
+    return RunView(context.store, create_run(context.store, draft).value.name)
+
+
+def _advance(context: Context, view: RunView) -> None:
+    """Start it. A run that cannot be started now is recorded, and said so."""
+    from dstack_core._engine.advance import advance
+
+    try:
+        advance(context.engine, view)
+    except DstackError as error:
+        error.hint = error.hint or f"the run {view.run.name} is recorded; `dstack ps` tries again to start it"
+        raise
+
+
+def _attach(context: Context, view: RunView, *, quiet: bool, interrupted: bool) -> int:
+    from dstack_core._cli.follow import follow
+
+    return follow(context, view, presenter_for(view, quiet=quiet), interrupted=interrupted)
+
+
+def presenter_for(view: RunView, *, quiet: bool = False) -> Presenter:
+    """Who shows the run here: on a terminal, elsewhere, or not at all (`quiet`)."""
+    jobs = [job.name for job in view.plan.jobs if job.decision != "reuse"]
+    if sys.stdout.isatty() and not quiet:
+        from dstack_core._cli.live import LivePresenter
+
+        return LivePresenter(jobs)
+    from dstack_core._cli.show import PlainPresenter, QuietPresenter
+
+    return QuietPresenter() if quiet else PlainPresenter(jobs)
+
+
+def _print_json(run: RunRecord) -> None:
+    from dataclasses import asdict
+
+    from dstack_core._cli.render import write_json
+
+    write_json(asdict(run))
+
+
+run = TargetCommand(
+    "run",
+    act=_run,
+    options=[
+        click.Option(["detach", "-d", "--detach"], is_flag=True, help="Do not wait for the run to end."),
+        click.Option(["tag", "-t", "--tag"], metavar="TAG", help="Name the result, when it is there."),
+        *planning_options(),
+        click.Option(["json", "--json"], is_flag=True, help="Print the run's record as JSON instead of its logs."),
+    ],
+    help="Run a workflow and what it needs.",
+)

@@ -1,0 +1,160 @@
+"""Runs as rows of a listing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, Protocol
+
+import click
+
+from dstack_core._cli import words
+from dstack_core._cli.context import Context
+from dstack_core._cli.lookup import Warnings
+from dstack_core._cli.render import table
+from dstack_core._ledger.records import FINISHED, RunRecord
+from dstack_core._ledger.runs import active_runs, file_finished, finished_runs
+from dstack_core.errors import DstackError
+
+Row = dict[str, Any]
+
+COLUMNS: Final = ("run", "workflow", "status", "submitted", "duration", "tag")
+
+
+class Listing(Protocol):
+    """Rows that can be read again and again.
+
+    Attributes:
+        key: the column that tells rows apart.
+        columns: those of the rows that were read last.
+        formats: how values become text.
+    """
+
+    key: str
+    columns: Sequence[str]
+    formats: Mapping[str, Callable[[Any], str]]
+
+    def rows(self) -> list[Row]:
+        """As they are now."""
+
+    def print(self, *, as_json: bool) -> None:
+        """Show them once."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which finished runs are listed beside the active ones: all, the last N, or the last if nothing is active."""
+
+    everything: bool = False
+    last: int | None = None
+    all_repos: bool = False
+
+
+class RunsListing:
+    """The runs of a repository, or of all."""
+
+    key = "run"
+
+    def __init__(self, here: Context, selection: Selection) -> None:
+        self._here = here
+        self._selection = selection
+        self._warn = Warnings()
+        self.columns: Sequence[str] = COLUMNS
+        self.formats = FORMATS
+
+    def rows(self) -> list[Row]:
+        """See `Listing`. Reads no more than what is shown."""
+        runs = list(self._runs())
+        others = any(run.user != self._here.user for run, _ in runs)
+        self.columns = COLUMNS + (("user",) if others else ()) + (("repo",) if self._selection.all_repos else ())
+        return [run_row(run, status) for run, status in runs]
+
+    def print(self, *, as_json: bool) -> None:
+        """See `Listing`."""
+        rows = self.rows()
+        if rows or as_json:
+            table(self.columns, rows, json=as_json, formats=self.formats)
+        else:
+            click.echo("No runs yet. Start one with: dstack run WORKFLOW")
+
+    def _runs(self) -> Iterator[tuple[RunRecord, str]]:
+        repo = None if self._selection.all_repos else self._here.repo
+        active = [document.value for document in active_runs(self._here.store, repo, self._warn)]
+        looked = [look(self._here, run, self._warn) for run in active]
+        going = [pair for pair in looked if pair[0].status not in FINISHED]
+        for run, _ in looked:
+            if run.status in FINISHED:
+                file_finished(self._here.store, run)  # it ended just now, and perhaps nobody has filed it yet
+        yield from sorted(going, key=lambda pair: -pair[0].submitted)
+        most = self._selection.last if self._selection.last is not None else 0 if going else 1
+        finished = finished_runs(self._here.store, repo, self._warn)
+        yield from ((run, run.status) for run in islice(finished, None if self._selection.everything else most))
+
+
+def look(here: Context, run: RunRecord, problem: Callable[[DstackError], None]) -> tuple[RunRecord, str]:
+    """An active run after it was brought forward, and its status. What goes wrong with it is told to `problem`."""
+    try:
+        view = here.advance(run.name)
+        for damage in view.damaged.values():
+            problem(damage)
+        return view.run, view.status()
+    except DstackError as error:
+        problem(_named(error, run.name))
+    except Exception as error:  # a strange plugin, a record that fits its plan badly: never the end of a listing
+        problem(DstackError(f"{type(error).__name__}: {error}", where=run.name))
+    return run, _status_without_jobs(here, run)
+
+
+def run_row(run: RunRecord, status: str) -> Row:
+    """What a listing tells of a run; all of it in JSON."""
+    return {
+        "run": run.name,
+        "workflow": run.workflow,
+        "status": status,
+        "submitted": moment(run.submitted),
+        "duration": round((run.finished or time.time()) - run.submitted, 3),
+        "finished": moment(run.finished),
+        "exit_code": run.exit_code,
+        "tag": run.tag,
+        "user": run.user,
+        "repo": run.repo,
+        "remote": run.remote,
+        "branch": run.branch,
+        "commit": run.commit,
+        "changes": run.changes,
+    }
+
+
+def moment(seconds: float | None) -> str | None:
+    """A time as ISO 8601 in UTC."""
+    if seconds is None:
+        return None
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds * 1000) % 1000:03}Z"
+
+
+def ago(text: str) -> str:
+    """How long ago a `moment` is."""
+    import calendar
+
+    return words.ago(time.time() - calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
+
+
+FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"submitted": ago, "duration": words.duration}
+
+
+def _named(error: DstackError, run: str) -> DstackError:
+    """The same error, with the run that it is about."""
+    message = str(error) if run in str(error) else f"{run}: {error}"
+    return DstackError(message, hint=error.hint)
+
+
+def _status_without_jobs(here: Context, run: RunRecord) -> str:
+    from dstack_core._engine.view import RunView
+
+    try:
+        return RunView(here.store, run.name).status()
+    except Exception:  # told already
+        return {"stop": "stopping", "abort": "aborting"}.get(run.desired or "", run.status)

@@ -1,0 +1,167 @@
+"""`dstack tags`: names for artifacts."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from dstack_core._cli import words
+from dstack_core._cli.context import Context, context
+from dstack_core._cli.lookup import complete_run, complete_tag, confirm, find_run, find_tag, warn, warn_of
+from dstack_core._cli.render import table
+from dstack_core._cli.runs import ago, look, moment
+from dstack_core._ledger import tags as ledger
+from dstack_core._ledger.records import FINISHED, TagRecord
+from dstack_core.errors import ConflictError, InputError, JobError, StoreError
+from dstack_core.models import Artifact
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+COLUMNS: Final = ("tag", "workflow", "run", "created", "artifacts", "size")
+FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "created": ago,
+    "size": words.size,
+    "artifacts": lambda artifacts: ", ".join(artifact["path"] for artifact in artifacts),
+}
+
+
+@click.group(invoke_without_command=True)
+@_json
+@click.pass_context
+def tags(ctx: click.Context, as_json: bool) -> None:
+    """List the repository's tags; add and delete them.
+
+    A tag names the artifacts of a finished run, or of uploaded folders. Workflows refer to it: `deps: [{tag: NAME}]`.
+    """
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+@tags.command("list")
+@_json
+def list_(as_json: bool) -> None:
+    """List the repository's tags."""
+    _list(as_json)
+
+
+@tags.command()
+@click.argument("tag", shell_complete=complete_tag)
+@click.argument("run", required=False, shell_complete=complete_run)
+@click.option(
+    "-a",
+    "--artifact",
+    "paths",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="Upload this file or folder instead; can be given several times.",
+)
+@click.option("-f", "--move", is_flag=True, help="Move the tag if it exists.")
+def add(tag: str, run: str | None, paths: tuple[Path, ...], move: bool) -> None:
+    """Name the artifacts of RUN, or of local files and folders (-a PATH).
+
+    Uploaded paths are relative to the project, so that a workflow that depends on the tag finds them at the same
+    places; one from elsewhere is found under its own name.
+    """
+    from dstack_core._engine.tagging import check_tag
+
+    if (run is None) != bool(paths):
+        raise click.UsageError("Give a RUN, or files and folders with -a PATH.")
+    here = context()
+    name = check_tag(tag.removeprefix(":"))
+    if not move and here.store.exists(ledger.tag_key(here.repo, name)):
+        raise ConflictError(f"the tag {name} exists", hint="--move moves it")  # before anything is uploaded
+    record = _of_run(here, name, run) if run is not None else _uploaded(here, name, paths)
+    ledger.write_tag(here.store, record, move=move)
+    shown = ", ".join(artifact.path for artifact in record.artifacts)
+    click.echo(f"{name}: {shown} ({words.size(sum(artifact.size for artifact in record.artifacts))})")
+
+
+@tags.command()
+@click.argument("tag", shell_complete=complete_tag)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def delete(tag: str, yes: bool) -> None:
+    """Delete a tag. Runs and their artifacts stay."""
+    here = context()
+    name = tag.removeprefix(":")
+    try:
+        find_tag(here.store, here.repo, name)
+    except StoreError as error:
+        warn_of(error)  # a damaged tag can be deleted, too
+    confirm(f"Delete the tag {name}?", yes=yes)
+    ledger.delete_tag(here.store, here.repo, name)
+    click.echo(f"{name}: deleted")
+
+
+def _list(as_json: bool) -> None:
+    here = context()
+    rows = [_row(tag) for tag in ledger.tags(here.store, here.repo, warn_of)]
+    if rows or as_json:
+        others = any(row["user"] != here.user for row in rows)
+        table((*COLUMNS, *(["user"] if others else [])), rows, json=as_json, formats=FORMATS)
+    else:
+        click.echo("No tags yet. Add one with: dstack tags add TAG RUN")
+
+
+def _row(tag: TagRecord) -> dict[str, Any]:
+    return {
+        "tag": tag.name,
+        "workflow": tag.workflow,
+        "run": tag.run,
+        "created": moment(tag.created),
+        "artifacts": [{"path": a.path, "files": a.files, "size": a.size, "tree": a.tree} for a in tag.artifacts],
+        "size": sum(a.size for a in tag.artifacts),
+        "user": tag.user,
+        "repo": tag.repo,
+    }
+
+
+def _of_run(here: Context, name: str, run: str) -> TagRecord:
+    from dstack_core._engine.tagging import tag_of
+    from dstack_core._engine.view import RunView
+
+    record = find_run(here.store, here.repo, run)
+    if record.status not in FINISHED:
+        record, status = look(here, record, warn_of)
+        if record.status not in FINISHED:
+            raise InputError(f"{run} cannot be tagged yet: it is {status}", hint=f"dstack logs -a {run}")
+    # The tag belongs to the repository that it is added in, where workflows look for it.
+    return replace(tag_of(RunView(here.store, run), name, here.user), repo=here.repo)
+
+
+def _uploaded(here: Context, name: str, paths: tuple[Path, ...]) -> TagRecord:
+    from dstack_core._cli.bar import transfer_bar
+    from dstack_core._content.tree import save_tree
+
+    artifacts: dict[str, Artifact] = {}
+    for path in paths:
+        place = _place(here.project, path)
+        if place in artifacts:
+            raise InputError(f"two paths would be {place}")
+        try:
+            with transfer_bar(f"Uploading {path.name}") as progress:
+                saved = save_tree(here.store, path, progress=progress)
+        except JobError as error:
+            raise InputError(f"{path} cannot be uploaded: {error}", hint=error.hint) from None
+        for warning in saved.warnings:
+            warn(warning)
+        artifacts[place] = Artifact(place, saved.digest, saved.files, saved.size)
+    return TagRecord(name, here.repo, here.user, time.time(), tuple(artifacts.values()))
+
+
+def _place(project: Path, path: Path) -> str:
+    """Where a workflow finds it: its path in the project, or its name."""
+    absolute = path.absolute()
+    try:
+        place = (absolute.parent.resolve() / absolute.name).relative_to(project.resolve())
+    except ValueError:
+        place = Path(absolute.name)
+    text = posixpath.normpath(place.as_posix())
+    if text in ("", ".", ".."):
+        raise InputError(f"{path} is the whole project", hint="name the files and folders in it that you want to tag")
+    return text

@@ -1,0 +1,221 @@
+"""The command line of `run` and `plan`: WORKFLOW, its options, and arguments for the workflow itself.
+
+Which options there are depends on the workflow's provider, so the line is read twice: first up to the workflow's
+name, then the rest with the options that this workflow has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from dstack_core._cli.context import Context, context
+from dstack_core.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from dstack_core._workflow.load import RawWorkflow, Workflows
+    from dstack_core._workflow.options import OptionSpec
+
+TYPES: Final = {"text": click.STRING, "texts": click.STRING, "integer": click.INT, "number": click.FLOAT}
+
+
+EVERYTHING: Final = "*"
+"""`--force` without a name."""
+
+
+def planning_options() -> list[click.Option]:
+    """What `run` and `plan` have in common."""
+    return [
+        click.Option(["local", "--local"], is_flag=True, help="Run here, whatever the workflow asks for."),
+        click.Option(
+            ["force", "--force"],
+            is_flag=False,
+            flag_value=EVERYTHING,
+            multiple=True,
+            metavar="[NAME]",
+            help="Run this workflow (without a name: every one) although its result could be reused.",
+        ),
+        click.Option(
+            ["reuse", "--reuse"],
+            type=click.Choice(["verified", "latest"]),
+            default="verified",
+            show_default=True,
+            help="`latest`: take each dep's newest successful run, unchecked.",
+        ),
+    ]
+
+
+@dataclass
+class Target:
+    """What the command line names: a workflow, or a provider to run without one.
+
+    Attributes:
+        raw: None for a provider.
+        overrides: values of the options that were given, by `OptionSpec.name`.
+        args: for the workflow itself, `${{ run.args }}`.
+        options: of the command itself.
+    """
+
+    name: str
+    workflows: Workflows
+    provider_name: str
+    raw: RawWorkflow | None = None
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TargetCommand(click.Command):
+    """A command whose line is `[options] WORKFLOW [options of the workflow] [arguments]`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        act: Callable[[Context, Target], int],
+        options: Sequence[click.Option],
+        help: str,  # noqa: A002  click's word
+    ) -> None:
+        super().__init__(
+            name,
+            params=[*options, click.Argument(["workflow"], required=False, shell_complete=_complete_workflow)],
+            help=help,
+            callback=None,
+            no_args_is_help=True,
+        )
+        self._act = act
+        self._options = list(options)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say what stands after the workflow, too."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] WORKFLOW [OPTIONS OF THE WORKFLOW] [--] [ARGS]...")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """First reading: up to the workflow's name, which is the first word that is not an option or its value."""
+        if ctx.resilient_parsing or not args:
+            return super().parse_args(ctx, args)
+        # `--force` takes a name or none: before the workflow's name it can only mean none.
+        masked = [f"--force={EVERYTHING}" if arg == "--force" else arg for arg in args]
+        first = click.Command(self.name, params=[*self._options], context_settings={"allow_interspersed_args": False})
+        reading = first.make_context(self.name, [], ctx.parent, resilient_parsing=True)
+        values, rest, _ = first.make_parser(reading).parse_args(list(masked))
+        if not rest or values.get("help"):
+            return self._without_workflow(ctx, args)
+        split = len(args) - len(rest)
+        ctx.meta["target"] = self._read(ctx, args[split], [*masked[:split], *args[split + 1 :]])
+        return []
+
+    def _without_workflow(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(
+                f"No such option: {error.option_name}. The workflow's own options stand after the workflow: "
+                f"`{ctx.command_path} WORKFLOW {error.option_name} ...`.",
+                ctx,
+            ) from None
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Do it."""
+        target: Target | None = ctx.meta.get("target")
+        if target is None:
+            raise click.UsageError("name a workflow, or a provider", ctx)
+        return self._act(context(), target)
+
+    def _read(self, ctx: click.Context, name: str, rest: list[str]) -> Target:
+        """Second reading: everything but the name."""
+        target = _find(name)
+        specs = context().properties(target.provider_name).options
+        inner = _WorkflowCommand(
+            f"{name}",
+            params=[*self._options, *map(_option, specs), click.Argument(["args"], nargs=-1)],
+            help=_help(target),
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+        with inner.make_context(f"{ctx.info_name} {name}", rest, parent=ctx.parent) as inner_ctx:
+            values = dict(inner_ctx.params)
+            given = {
+                key
+                for key in values
+                if inner_ctx.get_parameter_source(key) is not None
+                and inner_ctx.get_parameter_source(key) != click.core.ParameterSource.DEFAULT
+            }
+        own = {str(option.name) for option in self._options}
+        target.args = tuple(values.pop("args"))
+        target.options = {key: value for key, value in values.items() if key in own}
+        target.overrides = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in values.items()
+            if key in given - own
+        }
+        return target
+
+
+class _WorkflowCommand(click.Command):
+    """Options of one workflow."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """An unknown option may be meant for the workflow's own program: say how to pass it on."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            import difflib
+
+            alike = difflib.get_close_matches(error.option_name, error.possibilities or [], 1, cutoff=0.75)
+            close = f" Did you mean {alike[0]}?" if alike else ""
+            raise click.UsageError(
+                f"No such option: {error.option_name}.{close} To pass it on to the workflow, write "
+                f"`-- {error.option_name}`.",
+                ctx,
+            ) from None
+
+
+def _find(name: str) -> Target:
+    """A workflow of that name, else a provider. Raises NotFoundError."""
+    from dstack_core._workflow.load import load_workflows
+
+    here = context()
+    workflows = load_workflows(here.project)
+    try:
+        raw = workflows.get(name)
+    except NotFoundError as missing:
+        if not any(plugin.name == name for plugin in here.plugins.listed()):
+            if workflows.problems:  # it may stand in a file that cannot be read: that is what is wrong
+                raise InputError(missing.message, hint=missing.hint, where=missing.where) from None
+            raise
+        return Target(name, workflows, name)
+    return Target(name, workflows, raw.provider, raw)
+
+
+def _option(spec: OptionSpec) -> click.Option:
+    if spec.kind == "flag":
+        return click.Option([spec.name, f"{'/'.join((*spec.flags, *spec.off_flags))}"], help=spec.help, default=None)
+    kind = click.Choice(spec.choices) if spec.choices else TYPES[spec.kind]
+    return click.Option(
+        [spec.name, *spec.flags],
+        type=kind,
+        help=spec.help,
+        metavar=spec.metavar,
+        multiple=spec.kind == "texts",
+        default=None,
+    )
+
+
+def _help(target: Target) -> str:
+    about = target.raw.help if target.raw else None
+    kind = f"a workflow of provider {target.provider_name}" if target.raw else "run the provider without a workflow"
+    return f"{about or target.name}\n\n({kind}{f', {target.raw.where}' if target.raw else ''})"
+
+
+def _complete_workflow(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from dstack_core._workflow.load import load_workflows
+
+    try:
+        with ctx.scope(cleanup=False):
+            names = load_workflows(context().project).names()
+    except Exception:  # completion must never disturb the shell
+        return []
+    return [name for name in names if name.startswith(incomplete)]
