@@ -1,0 +1,1 @@
+"""dstack on this machine: folder store, local backend, process executor."""

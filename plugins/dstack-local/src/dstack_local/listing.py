@@ -1,0 +1,55 @@
+"""Keys as files of a folder, and listing them in the order of keys."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from dstack_core.artifact_store import ObjectInfo
+
+_SEGMENT = r"(?!\.\.?(?:/|\Z))[A-Za-z0-9._%=+-]{1,255}"
+KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*\Z")
+_NAME = re.compile(rf"{_SEGMENT}\Z")
+MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""How the system says that there is no such object."""
+
+
+def walk(folder: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
+    """The objects in `folder` (ends in `/`), whose keys begin with `prefix`, behind the key `after`; raises OSError."""
+    for name, entry in _entries(folder):
+        key = prefix + name
+        if key <= after and not after.startswith(key):
+            continue
+        if name[-1] == "/":
+            yield from walk(folder + name, key, after)
+        elif key > after:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            size = status.st_size
+            yield ObjectInfo(key, size, f"{status.st_mtime_ns:x}-{size:x}-{status.st_ino:x}")
+
+
+def _entries(folder: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """A folder's files and folders; the latter end in `/`, which is how keys sort: `a-b` before `a/b` before `a0`."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if not _NAME.match(name):
+                    continue
+                if entry.is_file(follow_symlinks=False):
+                    found.append((name, entry))
+                elif entry.is_dir(follow_symlinks=False):
+                    found.append((name + "/", entry))
+    except MISSING:
+        return []
+    found.sort(key=_first)
+    return found
+
+
+def _first(pair: tuple[str, os.DirEntry[str]]) -> str:
+    return pair[0]
