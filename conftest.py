@@ -1,0 +1,40 @@
+"""What holds for every test here: on the CI machine nothing is skipped for want of a part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+# Here, before any test module imports the suites: afterwards it is too late.
+pytest.register_assert_rewrite("dstack_core.testing")
+
+# A conformance suite skips what its subject need not offer. Every other skip is for want of something.
+SUITES = os.path.join("dstack_core", "testing") + os.sep
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that was skipped on the CI machine."""
+    return _checked((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a module that was skipped on the CI machine."""
+    return _checked((yield))
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _checked(report: Report) -> Report:
+    if os.environ.get("CI") != "true" or not report.skipped or not isinstance(report.longrepr, tuple):
+        return report  # an expected failure counts as skipped, and has a traceback
+    where, reason = str(report.longrepr[0]), report.longrepr[2]
+    if SUITES not in where:
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} would be skipped, and CI skips nothing: {reason}"
+    return report

@@ -1,0 +1,73 @@
+"""Records that are damaged while a run goes on."""
+
+from __future__ import annotations
+
+import pexpect
+
+
+def test_a_run_with_a_damaged_job_is_stopped_with_all_its_processes(project):
+    project.workflows(f"""
+        - {{name: data, provider: bash, commands: ['true']}}
+        - {{name: work, provider: bash, deps: [data], commands: ['{project.gate("work")}']}}
+        """)
+    project.dstack("run", "work", "-d")
+    project.reached("work")
+    run = project.run()
+    record = project.home / f"store/objects/runs/{run}/jobs/data.json"
+    record.write_bytes(b"{")
+    project.kill(project.keeper(), project.runner())
+    assert "damaged" in project.dstack("ps", run).said
+    done = project.dstack("stop", "-x", "-y", run)
+    assert f"{run}: failed" in done.out
+    assert project.processes() == []
+    assert project.statuses(run) == {"data": "failed", "work": "aborted"}
+    assert "its record was damaged" in project.dstack("ps", run).out
+    assert project.dstack("rm", "-y", run).out == f"{run}: removed\n"
+
+
+def test_a_runner_ends_a_run_whose_finished_job_was_damaged_behind_its_back(project):
+    """It knows what the job came to, and puts the record back."""
+    project.workflows(f"""
+        - {{name: data, provider: bash, commands: ['true']}}
+        - {{name: work, provider: bash, deps: [data], commands: ['{project.gate("work")}']}}
+        """)
+    project.dstack("run", "work", "-d")
+    project.reached("work")
+    run = project.run()
+    (project.home / f"store/objects/runs/{run}/jobs/data.json").write_bytes(b"{")
+    project.open("work")
+    assert project.finished(run).run.status == "done"
+    assert project.statuses(run) == {"data": "done", "work": "done"}
+
+
+def test_a_run_whose_machine_record_is_damaged_is_stopped(project):
+    project.workflows(f"- {{name: work, provider: bash, commands: ['{project.gate('work')}']}}")
+    project.dstack("run", "work", "-d")
+    project.reached("work")
+    run = project.run()
+    project.wait_for(lambda: project.statuses(run)["work"] == "running", "the job to run")
+    (record,) = (project.home / f"store/objects/machines/{run}").iterdir()
+    keeper, runner = project.keeper(), project.runner()
+    record.write_bytes(b"{")
+    project.kill(keeper, runner)
+    assert "damaged" in project.dstack("stop", "-x", "-y", run).err
+    assert project.view(run).run.status == "aborted"
+    assert project.processes() == []
+
+
+def test_an_error_while_following_gives_the_terminal_back(project):
+    project.workflows(f"- {{name: work, provider: bash, commands: ['{project.gate('work')}']}}")
+    terminal = project.terminal("run", "work")
+    project.reached("work")
+    terminal.expect("running")
+    record = project.home / f"store/objects/runs/{project.run()}/run.json"
+    good = record.read_bytes()
+    record.write_bytes(b"{")
+    terminal.expect("trying again")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 74
+    assert "\x1b[?25h" in terminal.before
+    record.write_bytes(good)
+    project.open("work")
+    assert project.finished().run.status == "done"

@@ -1,0 +1,90 @@
+"""What several callers at once make of a run: nothing finished is overwritten, one machine is launched."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from dstack_core._engine.advance import LAUNCHES, advance
+from dstack_core._engine.engine import Engine
+from dstack_core._engine.remote import DEFAULT
+from dstack_core._engine.settle import settle
+from dstack_core._engine.view import RunView
+from dstack_core._ledger.machines import machines
+from dstack_core._ledger.records import Attempt, JobRecord, RunRecord
+from dstack_core._ledger.runs import ask_to_end, create_run, write_job, write_plan
+from dstack_core._plan.job import PlannedJob, RunPlan, Source
+from dstack_core.codec import dumps
+from dstack_core.models import Artifact, JobSpec
+
+
+def run_of(store, *jobs, deps=None):
+    planned = tuple(
+        PlannedJob(
+            name, name, "me/x", "bash", JobSpec(("true",)), "w", tuple(Source(d, d) for d in (deps or {}).get(name, ()))
+        )
+        for name in jobs
+    )
+    plan = write_plan(store, dumps(RunPlan("me/x", jobs[-1], "0" * 64, planned)))
+    draft = RunRecord("", "me/x", "me", jobs[-1], plan, time.time(), "local")
+    return create_run(store, draft).value.name
+
+
+def quiet(event):
+    """Nobody wants to know."""
+
+
+def test_what_was_claimed_or_done_meanwhile_is_not_stopped(store):
+    name = run_of(store, "a", "b", "c")
+    ask_to_end(store, name, "stop")
+    stale = RunView(store, name)
+    runs = Attempt(1, "m", time.time(), "running")
+    ended = Attempt(1, "m", 1.0, "done", 2.0, 0)
+    write_job(store, None, JobRecord(name, "a", "running", (runs,)))
+    write_job(store, None, JobRecord(name, "b", "done", (ended,), (Artifact("out", "f" * 64, 1, 1),)))
+    settle(stale, quiet)
+    found = {job: document.value for job, document in RunView(store, name).jobs.items()}
+    assert {job: record.status for job, record in found.items()} == {"a": "running", "b": "done", "c": "stopped"}
+    assert found["b"].artifacts
+
+
+def test_of_many_who_miss_a_machine_one_launches_it(store, new_box):
+    name, box = run_of(store, "a"), new_box()
+    views = [RunView(store, name) for _ in range(8)]
+    together = threading.Barrier(len(views))
+
+    def go(view):
+        together.wait()
+        advance(Engine(store, box, DEFAULT, quiet), view)
+
+    threads = [threading.Thread(target=go, args=(view,)) for view in views]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(box.up) == 1
+    assert len(list(machines(store, name))) == 1
+
+
+def test_a_lost_machine_is_followed_by_another_until_there_were_too_many(store, new_box):
+    name, box = run_of(store, "a"), new_box()
+    view = RunView(store, name)
+    for launched in range(1, LAUNCHES + 1):
+        advance(Engine(store, box, DEFAULT, quiet), view)
+        assert len(list(machines(store, name))) == launched
+        assert not view.finished
+        box.up.clear()
+    advance(Engine(store, box, DEFAULT, quiet), view)
+    assert view.run.status == "failed"
+    assert "machines ended" in view.jobs["a"].value.reason
+
+
+def test_giving_up_leaves_what_is_done(store, new_box):
+    name, box = run_of(store, "a", "b"), new_box()
+    view = RunView(store, name)
+    for _ in range(LAUNCHES):
+        advance(Engine(store, box, DEFAULT, quiet), view)
+        box.up.clear()
+    write_job(store, None, JobRecord(name, "a", "done", (Attempt(1, "0-x", 1.0, "done", 2.0, 0),)))
+    advance(Engine(store, box, DEFAULT, quiet), view)
+    assert {job: document.value.status for job, document in view.jobs.items()} == {"a": "done", "b": "failed"}
