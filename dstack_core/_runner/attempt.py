@@ -82,8 +82,8 @@ class JobAttempt:
             ending = self._close(log, ending)
         return self._finish(ending, saver.artifacts, saver.warnings)
 
-    def leave(self) -> None:
-        """What nobody waits for: the trace of a success, the end of the workspace. After `run`, however it ended."""
+    def remember(self) -> None:
+        """Leave the trace of a success, for reuse. After `run`, however it ended."""
         record = self._state.record
         if record.status == "done":
             last = record.attempts[-1]
@@ -101,6 +101,9 @@ class JobAttempt:
                     duration=finished - last.started,
                 ),
             )
+
+    def leave(self) -> None:
+        """What nobody waits for: the end of the workspace."""
         if self._workspace:
             self._workspace.remove()
 

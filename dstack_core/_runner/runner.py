@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 from dstack_core._engine.capacity import Capacity, Share
@@ -42,6 +43,7 @@ class Runner:
         self._ended: list[tuple[str, Document[JobRecord] | None]] = []
         self._trouble: StoreError | None = None
         self._troubled: float | None = None
+        self._remembering = 0
         self._threads: list[threading.Thread] = []
         self._crash: BaseException | None = None
         self._looked = time.monotonic()
@@ -70,6 +72,8 @@ class Runner:
 
     def _step(self) -> bool:
         """Do what can be done now, and wait a moment; whether nothing is left to do. Raises StoreError."""
+        if self._view.progress.finished:
+            self._await_traces()
         settle(self._view, self._tell)
         self._start_ready()
         if not self._running and (self.interrupted or self._view.finished or not self._has_future()):
@@ -135,11 +139,25 @@ class Runner:
             self._crash = error
         with self._news:
             self._ended.append((name, document))
+            self._remembering += 1
             self._news.notify()
+        self._ignoring_errors(attempt.remember)
+        with self._news:
+            self._remembering -= 1
+            self._news.notify()
+        self._ignoring_errors(attempt.leave)
+
+    def _ignoring_errors(self, act: Callable[[], None]) -> None:
+        """The job is over and recorded; what can be lost is a chance to reuse it, or some disk space."""
         try:
-            attempt.leave()
-        except Exception:  # the job is over and recorded; what is lost is a chance to reuse it, or some disk space
+            act()
+        except Exception:
             traceback.print_exc()
+
+    def _await_traces(self) -> None:
+        """A run ends when what it made can be reused: whoever saw its end may start the same again at once."""
+        with self._news:
+            self._news.wait_for(lambda: self._remembering == 0)
 
     def _wait(self, timeout: float) -> None:
         """Until an attempt ends, or `timeout` seconds."""

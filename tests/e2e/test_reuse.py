@@ -20,6 +20,7 @@ def two(project):
     project.write("train.py", "train 1\n")
     project.workflows(TWO)
     project.first = project.dstack("run", "train")
+    project.wait_for(lambda: not project.processes(), "its runner to leave")
     return project
 
 
