@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import threading
@@ -102,14 +103,20 @@ class Runner:
                 spec = self._view.plan.job(job.job).spec
                 self._host.executor(spec.executor).sweep(label(self._host.machine.id, job.job, len(job.attempts)))
                 again = interrupted(job, "its runner was killed")
-                self._view.note(write_job(self._host.store, document, again))
+                with contextlib.suppress(ConflictError):  # it has changed: the next refresh tells
+                    self._view.note(write_job(self._host.store, document, again))
 
     def _start_ready(self) -> None:
         if self._view.run.desired or self.interrupted:
             return
         for name in list(self._view.progress.ready):
             job = self._view.plan.job(name)
-            if self._is_early(name) or not satisfies(self._host.machine.offer, job.spec.requirements):
+            # A refresh may bring the end of an attempt before its thread has told of it: it still has its share.
+            if (
+                name in self._running
+                or self._is_early(name)
+                or not satisfies(self._host.machine.offer, job.spec.requirements)
+            ):
                 continue
             share = self._capacity.take(job.spec.requirements)
             if share is None and job.spec.requirements.gpu:

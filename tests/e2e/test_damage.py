@@ -14,8 +14,8 @@ def test_a_run_with_a_damaged_job_is_stopped_with_all_its_processes(project):
     project.reached("work")
     run = project.run()
     record = project.home / f"store/objects/runs/{run}/jobs/data.json"
-    record.write_bytes(b"{")
     project.kill(project.keeper(), project.runner())
+    record.write_bytes(b"{")  # a runner that lives would put it back
     assert "damaged" in project.dstack("ps", run).said
     done = project.dstack("stop", "-x", "-y", run)
     assert f"{run}: failed" in done.out

@@ -14,8 +14,8 @@ def test_a_job_that_sorts_before_what_it_needs_goes_on_after_its_runner_was_kill
         """)
     project.dstack("run", "a-train", "-d")
     project.reached("g")
-    project.open("g")
     project.kill(project.runner())
+    project.open("g")
     project.finished()
     assert project.statuses() == {"z-data": "done", "a-train": "done"}
 
