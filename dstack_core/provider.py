@@ -22,7 +22,8 @@ class Provider(abc.ABC):
         """The YAML properties that are this provider's own, beside those that every workflow has.
 
         Each field's description becomes its help in `dstack run WORKFLOW --help`, and a field of type str, int,
-        float, bool or list of str becomes a command line option. Import pydantic inside: it is slow to import.
+        float, bool or list of str becomes a command line option. What `dstack run` or every workflow has already
+        (`--tag`, `--env`) stays theirs. Import pydantic inside: it is slow to import.
         """
 
     @abc.abstractmethod

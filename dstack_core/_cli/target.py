@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -128,28 +129,25 @@ class TargetCommand(click.Command):
     def _read(self, ctx: click.Context, name: str, rest: list[str]) -> Target:
         """Second reading: everything but the name."""
         target = _find(name)
-        specs = context().properties(target.provider_name).options
+        # Names of our own for click: a property may be called as an option of the command, or be no identifier.
+        specs = {f"workflow_{n}": spec for n, spec in enumerate(context().properties(target.provider_name).options)}
         inner = _WorkflowCommand(
-            f"{name}",
-            params=[*self._options, *map(_option, specs), click.Argument(["args"], nargs=-1)],
+            name,
+            params=[*self._options, *starmap(_option, specs.items()), click.Argument(["args"], nargs=-1)],
             help=_help(target),
             context_settings={"help_option_names": ["-h", "--help"]},
         )
         with inner.make_context(f"{ctx.info_name} {name}", rest, parent=ctx.parent) as inner_ctx:
             values = dict(inner_ctx.params)
-            given = {
+            given = [
                 key
-                for key in values
-                if inner_ctx.get_parameter_source(key) is not None
-                and inner_ctx.get_parameter_source(key) != click.core.ParameterSource.DEFAULT
-            }
-        own = {str(option.name) for option in self._options}
-        target.args = tuple(values.pop("args"))
-        target.options = {key: value for key, value in values.items() if key in own}
+                for key in specs
+                if inner_ctx.get_parameter_source(key) not in (None, click.core.ParameterSource.DEFAULT)
+            ]
+        target.args = tuple(values["args"])
+        target.options = {str(option.name): values[str(option.name)] for option in self._options}
         target.overrides = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in values.items()
-            if key in given - own
+            specs[key].name: list(values[key]) if isinstance(values[key], tuple) else values[key] for key in given
         }
         return target
 
@@ -190,15 +188,16 @@ def _find(name: str) -> Target:
     return Target(name, workflows, raw.provider, raw)
 
 
-def _option(spec: OptionSpec) -> click.Option:
+def _option(name: str, spec: OptionSpec) -> click.Option:
     if spec.kind == "flag":
-        return click.Option([spec.name, f"{'/'.join((*spec.flags, *spec.off_flags))}"], help=spec.help, default=None)
+        *others, last = spec.flags
+        return click.Option([name, *others, "/".join((last, *spec.off_flags))], help=spec.help, default=None)
     kind = click.Choice(spec.choices) if spec.choices else TYPES[spec.kind]
     return click.Option(
-        [spec.name, *spec.flags],
+        [name, *spec.flags],
         type=kind,
         help=spec.help,
-        metavar=spec.metavar,
+        metavar=None if spec.choices else spec.metavar,
         multiple=spec.kind == "texts",
         default=None,
     )

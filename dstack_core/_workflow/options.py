@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -68,10 +68,22 @@ COMMON: Final = (
 _SCALARS: Final[dict[Any, Kind]] = {str: "text", int: "integer", float: "number", bool: "flag"}
 
 
+RESERVED: Final = frozenset("-d --detach -t --tag --local --force --reuse --json -h --help".split())
+"""How the options of `dstack run` and `dstack plan` themselves are written."""
+
+
 def all_options(own: Iterable[OptionSpec]) -> list[OptionSpec]:
-    """The options of every workflow, then those of a provider's own properties, less those whose name is taken."""
-    taken = {flag for option in COMMON for flag in (*option.flags, *option.off_flags)}
-    return [*COMMON, *(option for option in own if not taken.intersection(option.flags))]
+    """The options of every workflow, then those of a provider's own properties, less the ways to write them that are
+    taken; a property for which none is left is set in the workflow file only."""
+    found = list(COMMON)
+    taken = {flag for option in COMMON for flag in (*option.flags, *option.off_flags)} | RESERVED
+    for option in own:
+        flags = tuple(flag for flag in option.flags if flag not in taken)
+        off = tuple(flag for flag in option.off_flags if flag not in taken)
+        if flags:
+            found.append(replace(option, flags=flags, off_flags=off))
+            taken.update(flags, off)
+    return found
 
 
 def options_of(model: type[BaseModel], short: Mapping[str, str]) -> list[OptionSpec]:

@@ -65,6 +65,33 @@ def test_every_kind():
     ]
 
 
+class Colliding(BaseModel):
+    tag: str = ""  # of the command
+    help: str = ""
+    env: str = ""  # every workflow has that
+    epochs: int = 1
+    ratio: float = 1
+    no_fast: bool = False
+    fast: bool = False
+
+
+class CollidingProvider(EverythingProvider):
+    short_options: ClassVar[dict[str, str]] = {"tag": "-x", "epochs": "-e", "ratio": "-x"}
+
+    def properties(self) -> type[BaseModel]:
+        return Colliding
+
+
+def test_what_is_taken_keeps_its_meaning_and_costs_an_option_no_more_than_that_way_to_write_it():
+    assert [(option.name, option.flags, option.off_flags) for option in own(CollidingProvider())] == [
+        ("tag", ("-x",), ()),
+        ("epochs", ("--epochs",), ()),
+        ("ratio", ("--ratio",), ()),
+        ("no_fast", ("--no-fast",), ("--no-no-fast",)),
+        ("fast", ("--fast",), ()),
+    ]
+
+
 def test_flags_are_unique_and_every_option_has_help():
     flags = [flag for option in OwnProperties(BashProvider()).options for flag in (*option.flags, *option.off_flags)]
     assert len(flags) == len(set(flags))

@@ -1,0 +1,73 @@
+"""The command line of `dstack run WORKFLOW`, with the options of the workflow's provider."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from dstack_core._cli.plan import plan
+from dstack_core._cli.run import run
+from dstack_core._cli.target import Target, TargetCommand
+from dstack_core._plugins import Plugins
+from dstack_core._workflow.options import RESERVED
+from dstack_core.models import JobSpec, Workflow
+from dstack_core.provider import Provider
+
+
+class Properties(BaseModel):
+    fast: bool = False
+    tag: str = ""
+    args: str = ""
+    force: str = ""
+    odd: str = Field("", alias="odd-name")
+    mode: Literal["quick", "thorough"] = "quick"
+
+
+class OwnProvider(Provider):
+    short_options: ClassVar[dict[str, str]] = {"fast": "-f"}
+
+    def properties(self) -> type[BaseModel]:
+        return Properties
+
+    def job_spec(self, workflow: Workflow) -> JobSpec:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def targets(project, monkeypatch) -> list[Target]:
+    """What `dstack run` was asked for."""
+    (project / ".dstack" / "workflows.yaml").write_text("workflows:\n- {name: work, provider: own}\n")
+    seen: list[Target] = []
+    monkeypatch.setattr(Plugins, "provider", lambda self, name: OwnProvider())
+    monkeypatch.setattr(run, "_act", lambda context, target: seen.append(target))
+    return seen
+
+
+def reserved(command: TargetCommand) -> set[str]:
+    return {flag for option in command._options for flag in option.opts} | {"-h", "--help"}
+
+
+def test_the_commands_options_are_reserved():
+    assert reserved(run) | reserved(plan) == RESERVED
+
+
+@pytest.mark.parametrize(("written", "value"), [("-f", True), ("--fast", True), ("--no-fast", False)])
+def test_switch_with_a_short_form(dstack, targets, written, value):
+    assert dstack("run", "work", written).code == 0
+    assert targets[0].overrides == {"fast": value}
+
+
+def test_options_of_the_command_are_not_those_of_a_provider(dstack, targets):
+    done = dstack("run", "work", "--tag", "best", "--force", "--args", "own", "--odd-name", "x", "an argument")
+    assert (done.code, done.err) == (0, "")
+    assert targets[0].overrides == {"args": "own", "odd-name": "x"}
+    assert (targets[0].options["tag"], targets[0].args) == ("best", ("an argument",))
+
+
+def test_help_with_a_provider_that_has_properties_of_those_names(dstack, targets):
+    done = dstack("run", "work", "--help")
+    assert (done.code, done.err) == (0, "")
+    assert "-f, --fast / --no-fast" in done.out
+    assert "[quick|thorough]" in done.out
