@@ -38,7 +38,7 @@ class Context:
             from dstack_core._workflow.own import OwnProperties
 
             made = self.plugins.provider(provider)
-            self._properties[provider] = OwnProperties(made, Memory.of(made))
+            self._properties[provider] = OwnProperties(made, Memory.of(made), name=provider)
         return self._properties[provider]
 
     def remember(self) -> None:

@@ -128,7 +128,7 @@ class _Definitions:
             raise InputError(
                 f"`{name}` asks for a remote machine, and no remote is configured", where=workflow.where, hint=hint
             )
-        spec = own.provider.job_spec(workflow)
+        spec = own.job_spec(workflow)
         if spec.python is None and spec.image is None:
             # Said, so that it is part of what makes a job the same: another Python may give another result.
             spec = replace(spec, python=PYTHON)

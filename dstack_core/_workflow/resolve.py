@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dstack_core._workflow import schema, template
 from dstack_core._workflow.fields import WrongValue, gpu
 from dstack_core._workflow.load import RawWorkflow
 from dstack_core._workflow.references import check_references, dotted
 from dstack_core._workflow.suggest import close_match
-from dstack_core.errors import DstackError, InputError, PluginError
+from dstack_core.errors import DstackError, InputError
 from dstack_core.models import Gpu, Requirements, Workflow
 
 if TYPE_CHECKING:
@@ -62,12 +62,7 @@ class _Resolution:
         self.overrides = overrides
 
     def workflow(self, args: tuple[str, ...], environ: Mapping[str, str]) -> Workflow:
-        try:
-            about = self.own.about
-        except DstackError:
-            raise
-        except Exception as error:
-            raise self._broken(error) from error
+        about = self.own.about
         shared, rest = self._split(about.names, about.open_ended)
         properties = self._own_properties(about.names, rest)
         fields = self._fields(self._parsed(shared))
@@ -116,12 +111,8 @@ class _Resolution:
             return self.own.check(given)
         except DstackError:
             raise
-        except Exception as error:
-            from pydantic import ValidationError  # not before, for it is slow to import
-
-            if isinstance(error, ValidationError):
-                raise self._explain(error) from None
-            raise self._broken(error) from error
+        except ValueError as error:  # pydantic's ValidationError, which is slow to import
+            raise self._explain(cast("ValidationError", error)) from None
 
     def _parsed(self, shared: Mapping[str, Any], *, options: bool = False) -> dict[str, Any]:
         """Values of properties that every workflow has."""
@@ -265,11 +256,6 @@ class _Resolution:
         single = next((option for option, key in _LISTS.items() if key == name), name)
         found = next((o.flags[-1] for o in self.own.options if o.name == single), None)
         return found or f"--{single.replace('_', '-')}"
-
-    def _broken(self, error: Exception) -> PluginError:
-        name = self.raw.provider
-        message = f"provider `{name}` failed while it checked its properties: {type(error).__name__}: {error}"
-        return PluginError(message, where=self.raw.where, hint="see `dstack plugins doctor`, or tell its author")
 
 
 _PASSED_ON: Final = (

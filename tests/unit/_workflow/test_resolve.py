@@ -554,8 +554,9 @@ def test_a_broken_provider_is_told_as_the_providers_fault(project):
 
     project.write("workflows:\n- {name: w, provider: own}\n")
     message = project.error(lambda: project.resolve(provider=Broken()), PluginError)
-    assert "provider `own` failed" in message
+    assert "provider `Broken` failed when asked for its properties" in message
     assert "KeyError" in message
+    assert "test_resolve.py:" in message
 
 
 # --- anything at all ---
