@@ -1,4 +1,4 @@
-"""What holds for every test here: on the CI machine nothing is skipped for want of a part."""
+"""What holds for every test here: time proves nothing, and on the CI machine nothing is skipped for want of a part."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Here, before any test module imports the suites: afterwards it is too late.
 pytest.register_assert_rewrite("dstack_core.testing")
+
+# A machine that is busy makes no test wrong.
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # A conformance suite skips what its subject need not offer. Every other skip is for want of something.
 SUITES = os.path.join("dstack_core", "testing") + os.sep

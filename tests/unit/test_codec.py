@@ -1,5 +1,7 @@
 """Dataclasses to JSON and back."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import pytest
@@ -56,7 +58,7 @@ def test_a_whole_number_will_do_for_a_float():
 @dataclass(frozen=True)
 class Folder:
     name: str
-    inside: tuple["Folder", ...] = ()
+    inside: tuple[Folder, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
 
 
