@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from dstack_core._cli.context import Context, context
-from dstack_core.errors import InputError, NotFoundError
+from dstack_core.errors import DstackError, InputError, NotFoundError, PluginError
 
 if TYPE_CHECKING:
     from dstack_core._workflow.load import RawWorkflow, Workflows
@@ -172,7 +172,7 @@ class _WorkflowCommand(click.Command):
 
 
 def _find(name: str) -> Target:
-    """A workflow of that name, else a provider. Raises NotFoundError."""
+    """A workflow of that name, else a provider. Raises NotFoundError, PluginError."""
     from dstack_core._workflow.load import load_workflows
 
     here = context()
@@ -180,12 +180,27 @@ def _find(name: str) -> Target:
     try:
         raw = workflows.get(name)
     except NotFoundError as missing:
-        if not any(plugin.name == name for plugin in here.plugins.listed()):
-            if workflows.problems:  # it may stand in a file that cannot be read: that is what is wrong
-                raise InputError(missing.message, hint=missing.hint, where=missing.where) from None
-            raise
-        return Target(name, workflows, name)
+        no_provider = here.plugins.provider_missing(name)
+        if no_provider is None:
+            return Target(name, workflows, name)
+        if workflows.problems:  # it may stand in a file that cannot be read: that is what is wrong
+            raise InputError(missing.message, hint=missing.hint, where=missing.where) from None
+        raise _neither(name, workflows.names(), missing, no_provider) from None
     return Target(name, workflows, raw.provider, raw)
+
+
+def _neither(name: str, workflows: Sequence[str], no_workflow: NotFoundError, no_provider: PluginError) -> DstackError:
+    """The error for a name that is no workflow's and no provider's: what it was most likely meant to be comes first."""
+    from dstack_core._plugins.kinds import PROVIDER
+    from dstack_core._plugins.known import known_names
+    from dstack_core._workflow.suggest import close_match
+
+    if name in known_names(PROVIDER):
+        return PluginError(f"{no_provider.message}; and {no_workflow.message}", hint=no_provider.hint)
+    if close_match(name, workflows):
+        return no_workflow
+    hint = f"{no_workflow.hint}; for a provider: {no_provider.hint}"
+    return NotFoundError(f"{no_workflow.message}; and {no_provider.message}", hint=hint)
 
 
 def _option(name: str, spec: OptionSpec) -> click.Option:

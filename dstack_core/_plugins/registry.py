@@ -87,6 +87,12 @@ class Plugins(World):
         """The executor of that name, opened with the remote's settings."""
         return cast("Executor", self._make(kinds.EXECUTOR, name, settings or {}))
 
+    def provider_missing(self, name: str) -> PluginError | None:
+        """The error for a provider that no plugin has; None when there is one, or a plugin of that name."""
+        if self._named(name) is not None or self._others(kinds.PROVIDER, name, None, search=True):
+            return None
+        return self._missing(kinds.PROVIDER, name)
+
     def command(self, name: str) -> click.Command | None:
         """Core's command of that name, or that of the plugin whose entry point has the name; None if neither is there.
 

@@ -71,3 +71,24 @@ def test_help_with_a_provider_that_has_properties_of_those_names(dstack, targets
     assert (done.code, done.err) == (0, "")
     assert "-f, --fast / --no-fast" in done.out
     assert "[quick|thorough]" in done.out
+
+
+@pytest.mark.parametrize("workflow", ["batch", "other"])
+def test_provider_that_is_not_installed(dstack, project, monkeypatch, workflow):
+    (project / ".dstack" / "workflows.yaml").write_text(f"workflows:\n- {{name: {workflow}, provider: bash}}\n")
+    monkeypatch.setattr(Plugins, "listed", lambda self: ())
+    done = dstack("run", "bash", "-c", "echo hi")
+    assert done.code == 69
+    assert "no installed plugin has provider bash; and no workflow `bash`" in done.err
+    assert "hint: pip install dstack-provider-bash\n" in done.err
+
+
+def test_name_that_is_nothing(dstack, project):
+    (project / ".dstack" / "workflows.yaml").write_text("workflows:\n- {name: train, provider: bash}\n")
+    done = dstack("run", "bsh", "-c", "echo hi")
+    assert done.code == 66
+    assert "no workflow `bsh`" in done.err
+    assert "there are: `train`; for a provider: did you mean bash? If not: pip install dstack-provider-bsh" in done.err
+    done = dstack("run", "trian")
+    assert (done.code, "provider" in done.err) == (66, False)
+    assert "hint: did you mean `train`?\n" in done.err

@@ -116,6 +116,26 @@ def test_missing_capability_says_what_to_install(site, kind, name, message, hint
     assert told == hint
 
 
+def test_provider_runs_without_a_workflow_whatever_its_plugin_is_called(site):
+    provider = (
+        "from dstack_core.hookspecs import Entry, hookimpl\n"
+        "def load():\n"
+        "    from pydantic import BaseModel\n"
+        "    from dstack_core.models import JobSpec\n"
+        "    from dstack_core.provider import Provider\n"
+        "    class Multi(Provider):\n"
+        "        def properties(self): return type('Properties', (BaseModel,), {})\n"
+        "        def job_spec(self, workflow): return JobSpec(('true',))\n"
+        "    return Multi\n"
+        "@hookimpl\n"
+        "def dstack_providers(): return [Entry('multi', 'One of several', load)]\n"
+    )
+    site.add("several", provider)
+    done = site.run("plan", "multi")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "multi  run" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("load", "reason"),
     [
