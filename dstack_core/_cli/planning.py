@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dstack_core._cli.context import Context
+from dstack_core._cli.lookup import find_tag
 from dstack_core._cli.target import EVERYTHING, Target
 from dstack_core._content.snapshot import Snapshot, scan_snapshot
-from dstack_core._ledger.tags import read_tag
 from dstack_core._plan.build import Request, Surroundings, make_plan
 from dstack_core._plan.fit import fit
 from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
@@ -53,7 +53,7 @@ def plan_for(context: Context, target: Target) -> Planned:
     )
 
     def tags(repo: str, name: str) -> tuple[Artifact, ...]:
-        return read_tag(context.store, repo, name).artifacts
+        return find_tag(context.store, repo, name).artifacts
 
     plan = make_plan(
         request,

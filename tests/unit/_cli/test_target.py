@@ -7,9 +7,11 @@ from typing import ClassVar, Literal
 import pytest
 from pydantic import BaseModel, Field
 
+from dstack_core._cli.context import Context
 from dstack_core._cli.plan import plan
 from dstack_core._cli.run import run
 from dstack_core._cli.target import Target, TargetCommand
+from dstack_core._content.snapshot import scan_snapshot
 from dstack_core._plugins import Plugins
 from dstack_core._workflow.options import RESERVED
 from dstack_core.models import JobSpec, Workflow
@@ -92,3 +94,14 @@ def test_name_that_is_nothing(dstack, project):
     done = dstack("run", "trian")
     assert (done.code, "provider" in done.err) == (66, False)
     assert "hint: did you mean `train`?\n" in done.err
+
+
+def test_tag_that_is_nothing(dstack, project, monkeypatch):
+    monkeypatch.setattr(Context, "repo", scan_snapshot(project).repo)
+    (project / "data").mkdir()
+    assert dstack("tags", "add", "mnist-2023", "-a", "data").code == 0
+    text = "workflows:\n- {name: train, provider: bash, commands: ['true'], deps: [':mnist-2032']}\n"
+    (project / ".dstack" / "workflows.yaml").write_text(text)
+    done = dstack("plan", "train")
+    assert done.code == 66
+    assert ".dstack/workflows.yaml:2: there is no tag mnist-2032; did you mean mnist-2023?" in done.err
