@@ -23,8 +23,9 @@ def check_references(workflow: Workflow, env_path: Callable[[str], Path], place:
         if "${{" in value:
             _check_text(value, env_path(name), workflow, place, in_env=True)
     for name, value in workflow.properties.items():
-        for path, text in _texts(value, (name,)):
-            _check_text(text, path, workflow, place)
+        for path, text in texts(value, (name,)):
+            if "${{" in text:
+                _check_text(text, path, workflow, place)
 
 
 def dotted(path: Sequence[object]) -> str:
@@ -32,17 +33,16 @@ def dotted(path: Sequence[object]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
 
 
-def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """The texts with a template in a plain value, each with its path."""
+def texts(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """The texts in a plain value, each with its path."""
     if isinstance(value, str):
-        if "${{" in value:
-            yield path, value
+        yield path, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _texts(item, (*path, key))
+            yield from texts(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _texts(item, (*path, index))
+            yield from texts(item, (*path, index))
 
 
 def _check_text(

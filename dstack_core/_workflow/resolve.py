@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from dstack_core._workflow import schema, template
 from dstack_core._workflow.fields import WrongValue, gpu
 from dstack_core._workflow.load import RawWorkflow
-from dstack_core._workflow.references import check_references, dotted
+from dstack_core._workflow.references import check_references, dotted, texts
 from dstack_core._workflow.suggest import close_match
 from dstack_core.errors import DstackError, InputError
 from dstack_core.models import Gpu, Requirements, Workflow
@@ -107,6 +107,9 @@ class _Resolution:
 
     def _own_properties(self, names: frozenset[str], rest: dict[str, Any]) -> dict[str, Any]:
         given = {**rest, **{name: value for name, value in self.overrides.items() if name in names}}
+        for path, text in texts(given):
+            if "\0" in text:  # neither an argument nor a script can hold one, and a model seldom says so
+                raise self._error(path, "holds a NUL character", None)
         try:
             return self.own.check(given)
         except DstackError:

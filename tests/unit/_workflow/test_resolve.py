@@ -544,6 +544,12 @@ def test_an_alias_is_the_name_in_yaml(project):
     assert project.resolve(provider=provider_with(Aliased)).properties == {"class": "y"}
 
 
+def test_nul_in_a_provider_s_property_is_told_with_its_place(project):
+    project.write('workflows:\n- {name: w, provider: bash, commands: [echo a, "echo b\\0c"]}\n')
+    message = project.error(lambda: project.resolve(), InputError)
+    assert message.startswith(".dstack/workflows.yaml:2:48: `commands[1]`: holds a NUL character")
+
+
 def test_a_broken_provider_is_told_as_the_providers_fault(project):
     class Broken(Provider):
         def properties(self) -> Any:
