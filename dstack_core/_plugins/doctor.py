@@ -33,6 +33,7 @@ def diagnose(plugins: Plugins) -> list[Problem]:
         *_states(plugins, findings),
         *_clashes(findings),
         *_hidden_commands(plugins, findings),
+        *_requirements_of_core(),
         *_requirements(plugins.listed()),
         *_stale_cache(plugins.listed()),
     ]
@@ -84,6 +85,20 @@ def _requirements(listed: tuple[Listed, ...]) -> Iterator[Problem]:
         if "dstack-core" not in names:
             problem = "it does not say which versions of dstack-core it works with"
             yield Problem(subject, problem, "tell its authors to depend on dstack-core, with a range of versions")
+
+
+def _requirements_of_core() -> Iterator[Problem]:
+    """What `dstack-core` brings along as a distribution, and works without as far as one can: its bundled plugins."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        core = distribution("dstack-core")
+    except PackageNotFoundError:  # run from a folder
+        return
+    for requirement in core.requires or ():
+        problem = _unmet(requirement)
+        if problem is not None:
+            yield Problem(f"dstack-core {core.version}", problem, f"pip install '{requirement}'")
 
 
 def _unmet(text: str) -> str | None:

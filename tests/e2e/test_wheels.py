@@ -115,6 +115,8 @@ def test_core_alone_tells_what_is_missing(here, wheels):
 
     assert "Usage: dstack" in here.dstack("--help")
     assert json.loads(here.dstack("plugins", "--json")) == []
-    said = here.dstack("run", "show", expect=69)
-    assert "pip install dstack-" in said
-    assert "Traceback" not in said
+    assert "dstack-provider-bash" in here.dstack("plugins", "doctor", expect=69)
+    for command in (["run", "show"], ["run", "bash", "-c", "echo hi"], ["ps"]):
+        said = here.dstack(*command, expect=69)
+        assert "pip install dstack-" in said
+        assert "Traceback" not in said

@@ -42,6 +42,22 @@ def test_optional_dependencies_are_not_missed(site):
     assert diagnose(site) == (0, [])
 
 
+def test_core_without_what_it_brings_along(site):
+    (site.folder / "dstack_core-0.1.0.dist-info").mkdir()
+    headers = "Metadata-Version: 2.1\nName: dstack-core\nVersion: 0.1.0\nRequires-Dist: dstack-bundled<2,>=1\n"
+    site.write("dstack_core-0.1.0.dist-info/METADATA", headers)
+    assert diagnose(site) == (
+        69,
+        [
+            {
+                "subject": "dstack-core 0.1.0",
+                "problem": "it needs `dstack-bundled<2,>=1`, which is not installed",
+                "hint": "pip install 'dstack-bundled<2,>=1'",
+            }
+        ],
+    )
+
+
 def test_hidden_and_unreachable_commands(site):
     site.add("plugins", distribution="dstack-one")
     entry = "from dstack_core.hookspecs import Entry, hookimpl\nimport click\n"
