@@ -151,6 +151,9 @@ class _Resolution:
         parts = {k: shared["resources"].pop(k) for k in ("gpu_name", "gpu_memory") if k in shared.get("resources", {})}
         found = self._parsed(shared, options=True)
         given, env = found.pop("resources", {}), found.pop("env", {})
+        if "retry" in found and "retry" in fields:
+            # A number says how often; after what, and how soon, stays as the file says.
+            found["retry"] = dataclasses.replace(fields["retry"], attempts=found["retry"].attempts)
         fields.update(found)
         fields["env"] = {**fields.get("env", {}), **env}
         self._override_resources(fields, given, parts)

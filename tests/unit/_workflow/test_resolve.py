@@ -398,6 +398,11 @@ def test_what_is_not_given_stays(project):
     assert project.one("", overrides={"remote": True}).remote is True
 
 
+def test_retry_override_changes_the_number_only(project):
+    lines = "retry: {attempts: 2, on: [interruption], backoff: 30s}"
+    assert project.one(lines, overrides={"retry": "5"}).retry == Retry(5, ("interrupted",), 30.0)
+
+
 @pytest.mark.parametrize(
     ("overrides", "gpu"),
     [
