@@ -56,6 +56,7 @@ COMMON: Final = (
     _option("gpu_memory", "text", "Memory per GPU, e.g. 16GB.", "SIZE"),
     _option("shm_size", "text", "Size of /dev/shm, e.g. 8GB.", "SIZE"),
     _option("interruptible", "flag", "Take a spot machine."),
+    _option("remote", "flag", "Take a machine that is not this one."),
     _option("python", "text", "Version of Python, e.g. 3.11.", "VERSION"),
     _option("image", "text", "Container image to run in.", "IMAGE"),
     _option("working_dir", "text", "Folder of the repository to run in.", "PATH"),

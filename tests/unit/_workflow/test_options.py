@@ -103,6 +103,6 @@ def test_every_scalar_property_has_an_option():
 
     singular = {"dep": "deps", "artifact": "artifacts", "input": "inputs"}
     named = {singular.get(option.name, option.name) for option in COMMON}
-    # `remote` and `local` choose where a run goes; the command itself has options for that.
-    without = {"name", "provider", "help", "resources", "remote", "local"}
+    # `local` says where a whole run goes; the command itself has an option for that.
+    without = {"name", "provider", "help", "resources", "local"}
     assert {*PROPERTIES, *RESOURCES} - without == named - {"gpu_name", "gpu_memory"}
