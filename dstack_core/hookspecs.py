@@ -180,7 +180,7 @@ def dstack_commands() -> Sequence[Entry[click.Command]]:
     raise NotImplementedError
 
 
-# --- observers: told while a run goes on, in the runner's process ---------------------------------------------------
+# --- observers: told while a run goes on, never in a command's process -----------------------------------------------
 
 
 @hookspec
@@ -222,7 +222,8 @@ def dstack_job_changed(event: JobEvent) -> None:
 def dstack_run_finished(event: RunEvent) -> None:
     """A run reached its last status.
 
-    Called: by whoever recorded it: the runner, or the command that found the last job finished. At most once.
+    Called: by whoever recorded it: the runner, or a process that the command starts which found the last job finished
+        (what is written there goes to `plugins.log` in `$DSTACK_HOME`). At most once.
     Arguments: `event`: the run, its target workflow, last status and time.
     Return: ignored.
     If it raises: the exception is logged with the plugin's name; the status stays.

@@ -95,13 +95,13 @@ class Context:
         return view
 
     def _tell(self, event: JobEvent | RunEvent) -> None:
-        """Observers are told by runners. A command that finds a run's end tells them, too."""
+        """Observers are told by runners. A command that finds a run's end has them told, too."""
         from dstack_core.models import RunEvent
 
         if isinstance(event, RunEvent):
-            observers = self.plugins.observers()
-            observers.run_finished(event)
-            observers.close(5.0)
+            from dstack_core._plugins.messenger import run_finished
+
+            run_finished(self.plugins, event)
 
 
 def context() -> Context:

@@ -28,8 +28,8 @@ _BACKLOG = 10_000
 class Observers:
     """Delivers events; no method raises or waits for a plugin, except `close`, which waits shortly."""
 
-    def __init__(self, world: World, watching: list[Listed]) -> None:
-        self._mailboxes = [_Mailbox(world, plugin) for plugin in watching]
+    def __init__(self, world: World, plugins: list[Listed]) -> None:
+        self._mailboxes = [_Mailbox(world, plugin) for plugin in plugins]
 
     def run_started(self, event: RunEvent) -> None:
         """A runner began to work on a run."""
@@ -129,7 +129,12 @@ class _Mailbox:
 
 def observers(world: World) -> Observers:
     """Observers of those plugins that may have observer hooks; without any, an object that does nothing."""
-    return Observers(world, [plugin for plugin in world.usable() if _may_observe(world, plugin)])
+    return Observers(world, watching(world))
+
+
+def watching(world: World) -> list[Listed]:
+    """The plugins that may have observer hooks."""
+    return [plugin for plugin in world.usable() if _may_observe(world, plugin)]
 
 
 def _hook_caller(plugin: Listed) -> Callable[[str, object], None]:

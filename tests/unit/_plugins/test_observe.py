@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 HEAD = "from dstack_core.hookspecs import Entry, hookimpl\n"
 TELL = """
@@ -91,3 +92,37 @@ def test_observer_that_cannot_be_loaded_is_logged(site):
     _, modules, logged = tell(site)
     assert "plugin one (dstack-one 1.0) is not told about runs: ModuleNotFoundError" in logged
     assert modules == ["dstack_core"]
+
+
+FINISHED = """
+from dstack_core._cli.context import Context
+from dstack_core._plugins import Plugins
+from dstack_core.models import RunEvent
+Context(Plugins.of_user())._tell(RunEvent("r-1", "train", "done", 1.0))
+"""
+
+
+def eventually(path, text):
+    until = time.monotonic() + 60
+    while not (path.exists() and text in path.read_text()):
+        assert time.monotonic() < until, f"{path} never had {text}"
+        time.sleep(0.05)
+
+
+def test_command_that_ends_a_run_is_untouched_by_observers(site):
+    site.home.mkdir(mode=0o700)
+    site.add("one", WRITING)
+    site.add("noisy", HEAD + "@hookimpl\ndef dstack_run_finished(event):\n    print('noise'); raise OSError('odd')\n")
+    site.add("stuck", HEAD + "import time\n@hookimpl\ndef dstack_run_finished(event): time.sleep(1e9)\n")
+    site.add("gone", "raise SystemExit(3)  # dstack_run_finished")
+    done = site.python(FINISHED)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    eventually(site.home / "one.txt", "finished")
+    eventually(site.home / "plugins.log", "OSError: odd")
+    eventually(site.home / "plugins.log", "plugin gone (dstack-gone 1.0) is not told about runs")
+
+
+def test_command_that_ends_a_run_starts_no_process_for_nobody(site):
+    site.add("good")
+    done = site.python(FINISHED + "from dstack_core._plugins import messenger\nprint(messenger._sent)")
+    assert done.stdout == "[]\n"
