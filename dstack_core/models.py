@@ -90,7 +90,7 @@ class Workflow:
             provider's own schema accepted it.
         env: values may hold `${{ }}` templates; the runner fills them in.
         inputs: globs of the repository's files that this workflow depends on; None: all of them.
-        where: `file:line` of the entry, or None for a workflow made on the command line.
+        where: `file:line:column` of the entry, or None for a workflow made on the command line.
     """
 
     name: str

@@ -19,7 +19,7 @@ class RawWorkflow:
 
     Attributes:
         name: its name.
-        where: `path:line` of the entry; None for one that is in no file.
+        where: `path:line:column` of the entry; None for one that is in no file.
     """
 
     __slots__ = ("_data", "_document", "_index", "_refused", "name", "where")
@@ -33,7 +33,7 @@ class RawWorkflow:
         item: Item | None = None,
     ) -> None:
         self.name = name
-        self.where = f"{document.shown}:{item.line}" if document and item else None
+        self.where = item.place if item else None
         self._data = data
         self._document = document
         self._index = index
@@ -192,7 +192,9 @@ def _name(document: Document, index: int, item: Item) -> str:
     if not isinstance(item.value, dict):
         raise InputError("a workflow must be a mapping", where=item.place, hint="write `- name: ...`")
     if name is None:
-        raise item.refused or InputError("a workflow without a name", where=item.place, hint="add `name: ...`")
+        close = close_match("name", set(item.value) - {"help"})
+        hint = f"did you mean `name` by `{close}`?" if close else "add `name: ...`"
+        raise item.refused or InputError("a workflow without a name", where=item.place, hint=hint)
     if not isinstance(name, str) or not _is_name(name):
         raise InputError(
             "not a name for a workflow",

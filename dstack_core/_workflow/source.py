@@ -39,11 +39,10 @@ _Places: TypeAlias = "dict[object, tuple[Any, Any, _Places]]"
 class Item:
     """One item of a list at the top of the file. `refused` is the first thing in it that cannot be taken."""
 
-    __slots__ = ("line", "place", "refused", "value")
+    __slots__ = ("place", "refused", "value")
 
-    def __init__(self, value: Any, line: int, place: str, refused: InputError | None) -> None:
+    def __init__(self, value: Any, place: str, refused: InputError | None) -> None:
         self.value = value
-        self.line = line
         self.place = place
         self.refused = refused
 
@@ -157,7 +156,7 @@ class _Composer:
             before = len(self._refusals)
             value = self._value(event, depth)
             refused = self._refusals[before] if len(self._refusals) > before else None
-            items.append(Item(value, event.start_mark.line + 1, place(self._shown, event.start_mark), refused))
+            items.append(Item(value, place(self._shown, event.start_mark), refused))
 
     def _mapping(self, items: dict[str, Any], depth: int) -> None:
         merges = []

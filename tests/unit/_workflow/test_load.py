@@ -24,7 +24,7 @@ def test_all_files_are_read_in_order(project):
     loaded = load_workflows(project.root)
     assert loaded.names() == ["b", "a", "c", "d"]
     assert loaded.problems == []
-    assert loaded.get("d").where == ".dstack/workflows/two.yml:2"
+    assert loaded.get("d").where == ".dstack/workflows/two.yml:2:3"
 
 
 def test_no_folder_no_file_and_empty_files(tmp_path, project):
@@ -204,3 +204,10 @@ def test_loading_and_templates_import_neither_pydantic_nor_rich():
         "import dstack_core._workflow.source; assert 'pydantic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_misspelt_name_is_told_as_one(project):
+    project.write("workflows:\n- {nam: train, provider: bash}\n")
+    message = project.error(lambda: load_workflows(project.root).get("train"), NotFoundError)
+    assert message.startswith(".dstack/workflows.yaml:2:3: a workflow without a name")
+    assert message.endswith(" | did you mean `name` by `nam`?")

@@ -86,14 +86,14 @@ def test_all_2023_properties_together(project):
         resources=Requirements(4.0, 16 * 10**9, Gpu(2, "V100", 16 << 30), 8 * 10**9, True),
         remote=True,
         properties={"commands": ["python train.py"], "setup": ["pip install torch"]},
-        where=".dstack/workflows.yaml:3",
+        where=".dstack/workflows.yaml:3:5",
     )
 
 
 def test_nothing_but_what_is_needed(project):
     workflow = project.one("")
     assert workflow == Workflow(
-        "w", "bash", properties={"commands": ["echo"], "setup": []}, where=".dstack/workflows.yaml:2"
+        "w", "bash", properties={"commands": ["echo"], "setup": []}, where=".dstack/workflows.yaml:2:5"
     )
 
 
