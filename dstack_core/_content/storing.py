@@ -185,9 +185,10 @@ class Storing:
             for part in parts:
                 if not part.skip(holes):
                     window.acquire()
+                    # Only what succeeded is let go: what fails between these two looks must still be seen below.
+                    going = [f for f in going if not f.done() or f.exception()]
                     if any(f.done() and f.exception() for f in going):
                         break
-                    going = [f for f in going if not f.done()]
                     going.append(self._crew.start(partial(store, part)))
         finally:
             failures = [f.exception() for f in going]  # waits: no thread may use `fd` once it is closed

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dstack_core._content import saving, storing
+from dstack_core._content import reading, saving, storing
 from dstack_core._content.entries import PACK_LIMIT, PART, Extent, Tree, TreeEntry, blob_key, tree_key
 from dstack_core._content.manifest import decode_tree, encode_tree
 from dstack_core._content.packs import decode_index, encode_index
@@ -413,6 +413,35 @@ def test_a_store_that_fails_fails_the_save(memory_store, tmp_path):
             with pytest.raises(StoreError, match="full"):
                 save_tree(memory_store, source)
         assert not any(k.startswith("trees/") for k in memory_store.objects)
+
+
+def test_a_part_that_fails_at_any_moment_fails_the_save(memory_store, tmp_path, monkeypatch):
+    for module in (reading, saving, storing):
+        monkeypatch.setattr(module, "PART", 4096)
+    monkeypatch.setattr(saving, "PACK_LIMIT", 1024)
+    source = tmp_path / "parts"
+    source.write_bytes(os.urandom(100 * 4096))
+    real = memory_store.write
+    written: list[str] = []
+
+    def write(key, data, expect):
+        if key.startswith("blobs/"):
+            written.append(key)
+            if len(written) == failing:
+                raise StoreError("the disk is full")
+        return real(key, data, expect)
+
+    monkeypatch.setattr(memory_store, "write", write)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for failing in range(1, 100, 2):  # noqa: B007  `write` uses it
+            memory_store.objects.clear()
+            written.clear()
+            with pytest.raises(StoreError, match="full"):
+                save_tree(memory_store, source, cache=False)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_the_disk_of_a_restore_is_full(memory_store, tmp_path, monkeypatch):
