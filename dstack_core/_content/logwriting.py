@@ -8,6 +8,8 @@ that prints nothing costs one write, of the end marker.
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections import deque
@@ -25,6 +27,7 @@ SEGMENT_LIMIT: Final = 64 * 1024 * 1024
 """A segment that grows is ended when it has this many bytes."""
 _MEMORY: Final = 1024 * 1024  # bytes that wait in memory
 _SPOOL: Final = 1024 * 1024 * 1024  # bytes that wait on disk; then the log is full
+_FILE: Final = 64 * 1024 * 1024  # bytes of one file of those: what was sent gives its room back with its file
 _SOON, _LATER = 0.05, 1.0  # seconds until output is sent: to an object that grows, as a new object
 _LASTING = 5.0  # seconds that the end of a log waits for a store whose failure will hardly pass by itself
 
@@ -78,7 +81,7 @@ class LogWriter:
         """Send all that is left, and the end marker with the exit code; durable on return. Idempotent.
 
         Raises:
-            StoreError: the store did not take it within `timeout` seconds.
+            StoreError: the store did not take it within `timeout` seconds, or a part of it was lost before.
         """
         with self._state:
             if not self._closing:
@@ -93,9 +96,7 @@ class LogWriter:
         else:
             self._thread.join()
         if self._error is not None:
-            raise StoreError(
-                f"the end of the log could not be stored: {self._error}", hint=getattr(self._error, "hint", None)
-            )
+            raise StoreError(f"the log could not be stored: {self._error}", hint=getattr(self._error, "hint", None))
 
     def _masked(self, stream: str, data: bytes) -> bytes:
         if self._mask is None:
@@ -127,7 +128,10 @@ class LogWriter:
                     self._state.wait()
                 if not self._closing and self._waiting.size < _MEMORY:
                     self._state.wait_for(lambda: self._closing or self._waiting.size >= _MEMORY, self._sink.delay)
-                data = self._waiting.take()
+                try:
+                    data = self._waiting.take()
+                except OSError as error:  # a gap in the log, and what follows is still worth sending
+                    data, self._error = b"", error
                 last = self._closing and not self._waiting.size
                 self._state.notify_all()
             if data and not self._send(data, last):
@@ -216,7 +220,7 @@ class _Segments:
 
 
 class _Waiting:
-    """Entries that are not sent yet, in order: the older ones in a file when there are many.
+    """Entries that are not sent yet, in order: the older ones in files when there are many.
 
     `size` is in bytes, as is `limit`: above it, nothing more should be put in.
     """
@@ -227,7 +231,8 @@ class _Waiting:
         self._recent: list[bytes] = []
         self._recent_size = 0
         self._spool: IO[bytes] | None = None
-        self._groups: deque[tuple[int, int]] = deque()
+        self._end = 0
+        self._groups: deque[tuple[IO[bytes], int, int]] = deque()
 
     def put(self, entry: bytes) -> None:
         self._recent.append(entry)
@@ -237,37 +242,45 @@ class _Waiting:
             self._spill()
 
     def take(self) -> bytes:
-        """The oldest entries, some megabytes at most."""
-        if self._groups and self._spool is not None:
-            offset, length = self._groups.popleft()
-            self._spool.seek(offset)
-            data = self._spool.read(length)
-            if not self._groups:
-                self._spool.close()
-                self._spool = None
-        else:
-            data = b"".join(self._recent)
-            self._recent = []
-            self._recent_size = 0
+        """The oldest entries, some megabytes at most. Raises OSError when they cannot be read back: they are lost."""
+        if self._groups:
+            return self._take_group()
+        data = b"".join(self._recent)
+        self._recent = []
+        self._recent_size = 0
         self.size -= len(data)
         return data
 
-    def _spill(self) -> None:
+    def _take_group(self) -> bytes:
+        file, offset, length = self._groups.popleft()
+        self.size -= length
         try:
-            if self._spool is None:
+            data = os.pread(file.fileno(), length, offset)
+        finally:
+            if not self._groups or self._groups[0][0] is not file:
+                file.close()
+                self._spool = None if file is self._spool else self._spool
+        if len(data) < length:
+            raise OSError(errno.EIO, "what waited on this machine's disk is not there")
+        return data
+
+    def _spill(self) -> None:
+        data = memoryview(b"".join(self._recent))
+        try:
+            if self._spool is None or self._end >= _FILE:
                 import tempfile  # slow to import, and seldom needed
 
                 # Has no name: it goes with this process.
-                self._spool = tempfile.TemporaryFile(dir=dstack_home())  # noqa: SIM115
-            self._spool.seek(0, 2)
-            offset = self._spool.tell()
-            data = b"".join(self._recent)
-            self._spool.write(data)
-            self._spool.flush()
+                self._spool = tempfile.TemporaryFile(dir=dstack_home(), buffering=0)  # noqa: SIM115
+                self._end = 0
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._spool.fileno(), data[done:], self._end + done)
         except OSError:
             self.limit = 4 * _MEMORY  # a full disk
             return
         self.limit = _SPOOL
-        self._groups.append((offset, len(data)))
+        self._groups.append((self._spool, self._end, len(data)))
+        self._end += len(data)
         self._recent = []
         self._recent_size = 0

@@ -335,3 +335,37 @@ def test_a_killed_writer_loses_its_last_second_at_most(tmp_path):
     lost = [t for i, t in printed if int(i) >= len(entries)]
     assert all(last - float(t) <= 1.0 for t in lost)
     assert not any(e.stream == "x" for e in entries)
+
+
+def test_what_was_sent_gives_its_room_on_disk_back(growing_store, monkeypatch):
+    monkeypatch.setattr(logwriting, "_MEMORY", 1024)
+    monkeypatch.setattr(logwriting, "_FILE", 8 * 1024)
+    waiting = logwriting._Waiting()
+    files = set()
+    for i in range(1000):  # some of it waits all the time
+        waiting.put(b"%01023d\n" % i)
+        if i > 20:
+            assert waiting.take()
+        files.update(file for file, _, _ in waiting._groups)
+    opened = [file for file in files if not file.closed]
+    assert len(opened) < len(files)
+    assert sum(os.fstat(file.fileno()).st_size for file in opened) < 100 * 1024
+    while waiting.size:
+        assert waiting.take()
+    assert all(file.closed for file in files)
+
+
+def test_what_cannot_be_read_back_is_a_gap_and_said(growing_store, monkeypatch):
+    monkeypatch.setattr(logwriting, "_MEMORY", 1024)
+    growing_store.fail = 10**9
+    writer = LogWriter(growing_store, "logs/a")
+    for i in range(20):
+        writer.write("o", b"%d " % i * 100)
+    file, _, _ = writer._waiting._groups[0]
+    os.ftruncate(file.fileno(), 10)
+    growing_store.fail = 0
+    with pytest.raises(StoreError, match="is not there"):
+        writer.close(0)
+    entries = everything(growing_store)
+    assert "gap" in [e.stream for e in entries]
+    assert entries[-1].stream == "x"
