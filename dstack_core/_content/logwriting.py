@@ -178,6 +178,8 @@ class _Growing:
         if self._offset >= SEGMENT_LIMIT:
             self._number, self._offset = self._number + 1, 0
         key = segment_key(self._prefix, self._number)
+        # The last of its segment, too: whoever makes the end of the log durable cannot know of the segments before.
+        last = last or self._offset + len(data) >= SEGMENT_LIMIT
         try:
             self._append(key, data, self._offset, last)
         except ConflictError:

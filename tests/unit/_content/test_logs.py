@@ -369,3 +369,22 @@ def test_what_cannot_be_read_back_is_a_gap_and_said(growing_store, monkeypatch):
     entries = everything(growing_store)
     assert "gap" in [e.stream for e in entries]
     assert entries[-1].stream == "x"
+
+
+def test_every_segment_is_made_durable(growing_store, monkeypatch):
+    monkeypatch.setattr(logwriting, "SEGMENT_LIMIT", 1000)
+    real = growing_store.append
+    durable: dict[str, bool] = {}
+
+    def append(key, data, offset, last=False):
+        real(key, data, offset, last)
+        durable[key] = last
+
+    monkeypatch.setattr(growing_store, "append", append)
+    writer = LogWriter(growing_store, "logs/a")
+    for _ in range(5):
+        writer.write("o", b"x" * 2000)
+        wait_for(lambda: not writer._waiting.size)
+    writer.close(0)
+    assert len(durable) > 2
+    assert all(durable.values())
