@@ -7,7 +7,9 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from dstack_core._engine.remote import Remote, find_remote
@@ -60,11 +62,18 @@ def serve(run: str, machine: str, remote_name: str) -> int:
     return 0
 
 
-def _executors(plugins: Plugins, remote: Remote) -> functools._lru_cache_wrapper[Executor]:
-    @functools.cache
+def _executors(plugins: Plugins, remote: Remote) -> Callable[[str | None], Executor]:
+    """Executors by name, None: the remote's. Each is made once, whichever attempts ask for it at the same time: it
+    tells the jobs that it started from what they left behind, and would take another one's for the latter."""
+    made: dict[str, Executor] = {}
+    making = threading.Lock()
+
     def executor(name: str | None) -> Executor:
         chosen = name or remote.executor
-        return plugins.executor(chosen, remote.settings_of(chosen))
+        with making:
+            if chosen not in made:
+                made[chosen] = plugins.executor(chosen, remote.settings_of(chosen))
+            return made[chosen]
 
     return executor
 
