@@ -26,7 +26,7 @@ from dstack_core._runner.state import JobState
 from dstack_core._runner.task import Values, fill_task
 from dstack_core._runner.transfer import Transfer
 from dstack_core._runner.workspace import Workspace, artifact_path
-from dstack_core.errors import ConflictError, DstackError
+from dstack_core.errors import ConflictError, DstackError, StoreError
 from dstack_core.models import Artifact
 
 SETTLED = 0.05
@@ -135,7 +135,9 @@ class JobAttempt:
 
     def _heed_now(self) -> None:
         """The last moment before the commands start: what the runner last read may be a moment old."""
-        desired = read_run(self._host.store, self._host.run.name).value.desired
+        desired = None
+        with contextlib.suppress(StoreError):  # it fails for a moment: no reason for the job to fail
+            desired = read_run(self._host.store, self._host.run.name).value.desired
         if desired:
             raise _EndedEarly(WISHES[desired])
 
