@@ -173,6 +173,7 @@ class JobAttempt:
         except (DstackError, OSError) as error:
             if ending.status == "done":
                 return Ending("failed", ending.exit_code, f"its artifacts could not be saved: {error}")
+            saver.warn(f"not everything could be saved: {error}")
         return ending
 
     def _make_room(self) -> None:

@@ -68,7 +68,7 @@ class Saver:
             try:
                 self._save(spec, required=False)
             except DstackError as error:
-                self._warn(f"not saved while it ran: {error}")
+                self.warn(f"not saved while it ran: {error}")
         took = time.monotonic() - started
         self._next = passed + took + max(INTERVAL, SHARE * took)
         return self.artifacts != before
@@ -87,9 +87,10 @@ class Saver:
         progress = transfer.next() if transfer else None
         saved = save_tree(self._store, root, progress=progress, cache=spec.mount, tolerant=transfer is None)
         for warning in saved.warnings:
-            self._warn(f"{spec.path}: {warning}")
+            self.warn(f"{spec.path}: {warning}")
         self._saved[path] = Artifact(path, saved.digest, saved.files, saved.size)
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Something to be told with the job, once."""
         if text not in self.warnings:
             self.warnings = (*self.warnings, text)

@@ -94,3 +94,15 @@ def test_a_record_that_is_damaged_while_its_job_runs_is_written_anew(project):
     project.open("g")
     project.finished()
     assert project.statuses() == {"work": "done", "next": "done"}
+
+
+def test_what_a_failed_job_made_and_could_not_be_saved_is_said(project):
+    project.workflows("""
+        - name: away
+          provider: bash
+          artifacts: [a/out, kept]
+          commands: ['echo 1 > kept/x', 'rm -r a', 'ln -s / a', 'exit 3']
+        """)
+    project.dstack("run", "away", expect=3)
+    assert (project.artifact("away", "kept") / "x").read_text() == "1\n"
+    assert "a/out is behind a link" in "".join(project.job("away").warnings)
