@@ -81,7 +81,8 @@ class Workspace:
         if path == ".":
             return self.cwd
         target = self.cwd / path
-        if not target.parent.resolve().is_relative_to(self.root.resolve()):
+        # Not `Path.resolve`, which raises for links that lead in a circle: behind those, there simply is nothing.
+        if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self.root)):
             raise JobError(f"the artifact {path} is behind a link that leads out of the repository")
         return target
 

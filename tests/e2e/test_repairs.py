@@ -106,3 +106,14 @@ def test_what_a_failed_job_made_and_could_not_be_saved_is_said(project):
     project.dstack("run", "away", expect=3)
     assert (project.artifact("away", "kept") / "x").read_text() == "1\n"
     assert "a/out is behind a link" in "".join(project.job("away").warnings)
+
+
+def test_links_in_a_circle_do_not_hide_the_jobs_own_exit_code(project):
+    project.workflows("""
+        - name: loop
+          provider: bash
+          artifacts: [a/out, kept]
+          commands: ['echo 1 > kept/x', 'rm -r a', 'ln -s a a', 'exit 4']
+        """)
+    project.dstack("run", "loop", expect=4)
+    assert (project.artifact("loop", "kept") / "x").read_text() == "1\n"
