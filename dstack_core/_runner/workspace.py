@@ -99,7 +99,11 @@ class Workspace:
     def remove(self) -> None:
         """Remove everything, also what the job made unwritable."""
         if self.folder.exists():
-            shutil.rmtree(self.folder, onerror=_make_writable_and_retry)
+            try:
+                shutil.rmtree(self.folder)
+            except OSError:
+                _make_writable(self.folder)
+                shutil.rmtree(self.folder)
 
     def _clear(self, spec: ArtifactSpec) -> None:
         """An artifact is what the job makes: what the checkout has there is not part of it."""
@@ -113,11 +117,10 @@ class Workspace:
         (path if is_folder(spec) else path.parent).mkdir(parents=True, exist_ok=True)
 
 
-def _make_writable_and_retry(function: object, path: str, _: object) -> None:
-    parent = os.path.dirname(path)
-    os.chmod(parent, 0o700)
-    if os.path.isdir(path) and not os.path.islink(path):
-        os.chmod(path, 0o700)
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+def _make_writable(folder: Path) -> None:
+    """Let the owner into a folder and all those in it."""
+    os.chmod(folder, 0o700)
+    for above, names, _ in os.walk(folder):
+        for path in (os.path.join(above, name) for name in names):
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
