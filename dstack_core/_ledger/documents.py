@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from dstack_core.artifact_store import ABSENT, ArtifactStore
 from dstack_core.codec import from_plain, to_plain
-from dstack_core.errors import ConflictError, StoreError
+from dstack_core.errors import ConflictError, NotFoundError, StoreError
 
 FORMAT: Final = 1
 T = TypeVar("T")
@@ -113,8 +113,11 @@ def _write(store: ArtifactStore, document: Document[T]) -> Document[T]:
     data = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("ascii")
     try:
         version = store.write(document.key, data, document.version)
-    except ConflictError:
-        found = store.read(document.key)
+    except ConflictError as conflict:
+        try:
+            found = store.read(document.key)
+        except NotFoundError:
+            raise conflict from None  # with somebody who has just removed it
         if found.data != data:
             raise
         version = found.version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from dstack_core._ledger import documents
@@ -28,12 +29,16 @@ def read_tag(store: ArtifactStore, repo: str, tag: str) -> TagRecord:
 def write_tag(store: ArtifactStore, tag: TagRecord, *, move: bool = False) -> None:
     """Add a tag. Raises ConflictError when it exists, unless it may be moved."""
     key = tag_key(tag.repo, tag.name)
-    try:
-        documents.create(store, key, tag)
-    except ConflictError:
-        if not move:
-            raise ConflictError(f"the tag {tag.name} exists", hint=f"dstack tags delete {tag.name}") from None
-        documents.update(store, TagRecord, key, lambda _: tag)
+    while True:
+        try:
+            documents.create(store, key, tag)
+            return
+        except ConflictError:
+            if not move:
+                raise ConflictError(f"the tag {tag.name} exists", hint=f"dstack tags delete {tag.name}") from None
+        with contextlib.suppress(NotFoundError):  # deleted by somebody in between: it is to be made, then
+            documents.update(store, TagRecord, key, lambda _: tag)
+            return
 
 
 def delete_tag(store: ArtifactStore, repo: str, tag: str) -> None:
