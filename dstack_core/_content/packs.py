@@ -6,7 +6,8 @@ SHA-256 of all that. It is written after the pack, so whatever an index names is
 
 Asking the store for each small file would take longer than storing it. So the indexes are kept in an SQLite file under
 `$DSTACK_HOME/cache`, derived, rebuilt when damaged, brought up to date by listing `packs/`. It is a memory, not a
-truth: whoever relies on a pack that it names checks that the pack is still there.
+truth: what it says of a pack is compared with the pack's index, and whoever relies on one checks that it is
+still there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from dstack_core._content.entries import Extent
 from dstack_core.artifact_store import ABSENT, ArtifactStore
-from dstack_core.errors import ConflictError, StoreError
+from dstack_core.errors import ConflictError, NotFoundError, StoreError
 from dstack_core.home import dstack_home
 
 if TYPE_CHECKING:
@@ -72,9 +73,19 @@ class PackIndex:
         self._db: sqlite3.Connection | None = None
 
     def find(self, digests: Iterable[bytes]) -> dict[bytes, Extent]:
-        """Those of `digests` that some pack holds."""
+        """Those of `digests` that some pack holds, by its own index in the store, too: this memory may be of another
+        time (a power cut, a home folder that two machines share), and a tree must not name what is not stored."""
         wanted = list(digests)
-        return self._tolerant(lambda db: _find(db, wanted), {})
+        known: dict[bytes, Extent] = self._tolerant(lambda db: _find(db, wanted), {})
+        packs: dict[str, dict[bytes, Extent]] = {}
+        for digest, extent in known.items():
+            packs.setdefault(extent.object, {})[digest] = extent
+        found = {}
+        for pack, remembered in packs.items():
+            with suppress(StoreError, NotFoundError, ValueError):
+                holds = decode_index(self._store.read(pack_key(pack)).data)
+                found.update({d: x for d, x in remembered.items() if holds.get(d) == (x.offset, x.length)})
+        return found
 
     def refresh(self) -> None:
         """Learn the packs that others stored, forget those that are gone. One listing, and one read per new pack."""

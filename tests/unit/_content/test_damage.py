@@ -3,11 +3,13 @@ saver that dies at any moment leaves no tree that names what is not there."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -332,6 +334,20 @@ def test_a_damaged_index_in_the_store_harms_nobody(memory_store, tmp_path, home)
     storing._refreshed.clear()
     (source / "more").write_bytes(b"more" * 400)
     saved = save_tree(memory_store, source)
+    assert check_tree(memory_store, saved.digest) == []
+
+
+def test_a_memory_of_packs_that_is_wrong_harms_nobody(memory_store, tmp_path, home):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            (tmp_path / name / f"{i}").write_text(f"{name}{i}" * 1000)
+        save_tree(memory_store, tmp_path / name)
+    (memory,) = home.glob("cache/*/packs.sqlite")
+    with contextlib.closing(sqlite3.connect(memory)) as db, db:  # as after a power cut that lost a part of it
+        db.execute("UPDATE file SET pack = (SELECT max(id) FROM pack)")
+    (tmp_path / "a" / "new").write_text("new")
+    saved = save_tree(memory_store, tmp_path / "a")
     assert check_tree(memory_store, saved.digest) == []
 
 
