@@ -37,7 +37,8 @@ def test_a_runner_ends_a_run_whose_finished_job_was_damaged_behind_its_back(proj
     (project.home / f"store/objects/runs/{run}/jobs/data.json").write_bytes(b"{")
     project.open("work")
     assert project.finished(run).run.status == "done"
-    assert project.statuses(run) == {"data": "done", "work": "done"}
+    # The last look puts it back, and comes after the run's end.
+    project.wait_for(lambda: project.statuses(run) == {"data": "done", "work": "done"}, "the record to be put back")
 
 
 def test_a_run_whose_machine_record_is_damaged_is_stopped(project):
