@@ -77,7 +77,7 @@ class RunView:
                     changed += self._note_damage(damage)
                 self._stamps[info.key] = info.stamp
         if self.damaged and not self.finished:
-            self._end_damaged()
+            self.end_damaged(self.abandoned())
         return changed
 
     def _note_damage(self, damage: DamagedError) -> list[str]:
@@ -93,13 +93,17 @@ class RunView:
         self.damaged[name] = damage
         return [name]
 
-    def _end_damaged(self) -> None:
-        """Nobody knows what became of the jobs whose records are damaged. Once nobody works on them, they failed."""
+    def abandoned(self, machine: str | None = None) -> list[str]:
+        """Jobs whose records are damaged, if nobody can be at work on them; `machine` is known not to be."""
         from dstack_core._ledger.machines import machines
 
-        if any(machine.value.status != "gone" for machine in machines(self.store, self.run.name)):
-            return
-        for name in list(self.damaged):
+        if any(m.value.status != "gone" and m.value.id != machine for m in machines(self.store, self.run.name)):
+            return []
+        return list(self.damaged)
+
+    def end_damaged(self, names: list[str]) -> None:
+        """Nobody knows what became of the jobs whose records are damaged. Once nobody works on them, they failed."""
+        for name in names:
             failed = JobRecord(self.run.name, name, "failed", reason="its record was damaged")
             with contextlib.suppress(ConflictError):  # it has changed: the next refresh tells
                 self.note(write_job(self.store, self.jobs[name], failed))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dstack_core._engine.capacity import Capacity, Share
-from dstack_core._engine.outcome import interrupted
+from dstack_core._engine.outcome import INTERRUPTIONS, interrupted
 from dstack_core._engine.settle import settle
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.documents import Document
@@ -73,6 +73,8 @@ class Runner:
 
     def _step(self) -> bool:
         """Do what can be done now, and wait a moment; whether nothing is left to do. Raises StoreError."""
+        if self._view.damaged and not self._running:
+            self._end_damaged()
         if self._view.progress.finished:
             self._await_traces()
         settle(self._view, self._tell)
@@ -105,6 +107,17 @@ class Runner:
                 again = interrupted(job, "its runner was killed")
                 with contextlib.suppress(ConflictError):  # it has changed: the next refresh tells
                     self._view.note(write_job(self._host.store, document, again))
+
+    def _end_damaged(self) -> None:
+        """Jobs that a runner before this one may have left, and whose records do not tell. Others would wait for them
+        as long as this machine is up."""
+        machine = self._host.machine.id
+        abandoned = self._view.abandoned(machine)
+        for name in abandoned:
+            executor = self._host.executor(self._view.plan.job(name).spec.executor)
+            for number in range(1, INTERRUPTIONS + 1):  # which attempt it was nobody knows
+                executor.sweep(label(machine, name, number))
+        self._view.end_damaged(abandoned)
 
     def _start_ready(self) -> None:
         if self._view.run.desired or self.interrupted:

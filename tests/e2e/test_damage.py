@@ -72,3 +72,18 @@ def test_an_error_while_following_gives_the_terminal_back(project):
     record.write_bytes(good)
     project.open("work")
     assert project.finished().run.status == "done"
+
+
+def test_a_run_goes_on_without_a_job_whose_record_was_damaged_when_its_runner_died(project):
+    project.workflows(f"""
+        - {{name: data, provider: bash, commands: ['{project.gate("data")}']}}
+        - {{name: work, provider: bash, deps: [data], commands: ['true']}}
+        """)
+    project.dstack("run", "work", "-d")
+    project.reached("data")
+    project.wait_for(lambda: project.statuses()["data"] == "running", "the job to run")
+    (project.home / f"store/objects/runs/{project.run()}/jobs/data.json").write_bytes(b"{")
+    project.kill(project.runner())  # its keeper starts another one
+    assert project.finished().run.status == "failed"
+    assert project.statuses() == {"data": "failed", "work": "skipped"}
+    project.wait_for(lambda: project.processes() == [], "everything to end")
