@@ -43,8 +43,6 @@ AT_ONCE: Final = 1 << 20
 BESIDE: Final = 4096
 """Bytes of an unfinished line that are looked at for what stands beside its job."""
 
-_RETURNED: Final = re.compile(rb"\r+\n")
-_OVERWRITTEN: Final = re.compile(rb"[^\n]*\r")
 _COLOURED: Final = re.compile(r"\x1b[^\n]*")
 _COLOUR: Final = re.compile(r"\x1b\[[^m]*m")
 
@@ -136,7 +134,7 @@ class LivePresenter:
         table = Table.grid(padding=(0, 1))
         now = time.time()
         for record in running[:MOST_JOBS]:
-            waiting = self._lines[record.job].rest()[-BESIDE:] if record.job in self._lines else b""
+            waiting = self._lines[record.job].tail(BESIDE) if record.job in self._lines else b""
             took = words.duration(now - record.attempts[-1].started)
             table.add_row(
                 self._spinner,
@@ -178,5 +176,5 @@ def _last_states(data: bytes) -> str:
     """Lines as a terminal would show them after their carriage returns, without control characters but colours."""
     data = clean(data)
     if b"\r" in data:
-        data = _OVERWRITTEN.sub(b"", _RETURNED.sub(b"\n", data.rstrip(b"\r")))
+        data = b"\n".join(line.rstrip(b"\r").rpartition(b"\r")[2] for line in data.split(b"\n"))
     return data.decode("utf-8", "replace")

@@ -20,7 +20,7 @@ _COLOUR: Final = rb"\x1b\[[0-9;:]*m"
 _SEQUENCES: Final = re.compile(
     rb"(" + _COLOUR + rb")"
     rb"|\x1b\[[0-?]*[ -/]*[@-~]"  # other control sequences: the cursor, the screen
-    rb"|\x1b[\]PX^_](?:[^\x07\x1b]|\x1b(?!\\))*(?:\x07|\x1b\\)"  # strings: the window's title, the clipboard
+    rb"|\x1b[\]PX^_](?:[^\x07\x1b]|\x1b(?!\\)){0,4096}(?:\x07|\x1b\\)"  # strings: the window's title, the clipboard
     rb"|\x1b[ -/]*[0-~]?"
     rb"|\xc2(?:[\x80-\x9f]|(?![\xa0-\xbf]))"  # alone, it would make such a pair with what follows a removed sequence
     rb"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"

@@ -17,24 +17,25 @@ class Lines:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._rest: dict[str, bytes] = {}
+        # Grown in place: a line of many megabytes comes in many pieces.
+        self._rest: dict[str, bytearray] = {}
 
     def add(self, stream: str, data: bytes) -> Iterator[bytes]:
         """The lines that `data` completes."""
-        *lines, rest = (self._rest.pop(stream, b"") + data).split(b"\n")
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            yield self._prefix + bytes(self._rest.pop(stream, b"")) + end + b"\n"
         if rest:
-            self._rest[stream] = rest
-        for line in lines:
-            yield self._prefix + line + b"\n"
+            self._rest.setdefault(stream, bytearray()).extend(rest)
 
-    def rest(self, stream: str | None = None) -> bytes:
-        """What waits for its end of line."""
-        return self._rest.get(stream, b"") if stream else b"".join(self._rest.values())
+    def tail(self, most: int) -> bytes:
+        """The last bytes of what waits for its end of line, `most` of each stream."""
+        return b"".join(bytes(rest[-most:]) for rest in self._rest.values())
 
     def flush(self) -> Iterator[bytes]:
         """What never got its end of line."""
         for stream in list(self._rest):
-            yield self._prefix + self._rest.pop(stream) + b"\n"
+            yield self._prefix + bytes(self._rest.pop(stream)) + b"\n"
 
 
 def prefix_of(job: str, jobs: list[str]) -> str:
