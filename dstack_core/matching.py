@@ -37,5 +37,19 @@ def is_kind(have: Gpu, wanted: Gpu) -> bool:
     return named and (have.memory or 0) >= (wanted.memory or 0) * (1 - SHORT)
 
 
+def in_words(size: float, like: float | None = None) -> str:
+    """`16 GB`, `16 GiB`, `1.5 TB`: bytes in the unit in which `like`, by default `size` itself, is a whole number.
+
+    What a job asks for and what a machine has are then told in the unit in which the user asked.
+    """
+    whole = size if like is None else like
+    binary = whole % 1000**2 != 0 and whole % 1024**2 == 0
+    base = 1024 if binary else 1000
+    for power, letter in ((4, "T"), (3, "G"), (2, "M")):
+        if size >= base**power:
+            return f"{size / base**power:.4g} {letter}{'i' if binary else ''}B"
+    return f"{size:.0f} B"
+
+
 def _words(name: str) -> str:
     return " ".join(re.findall(r"[a-z0-9]+", name.lower()))

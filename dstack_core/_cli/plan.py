@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dstack_core._cli import words
 from dstack_core._cli.context import Context
 from dstack_core._cli.target import Target, TargetCommand, planning_options
 
@@ -30,11 +31,11 @@ def print_short(run: str, planned: Planned) -> None:
         counts = [f"{sum(j.decision == d for j in jobs)} to {word}" for d, word in _COUNTED]
         print(f"  {len(jobs)} jobs: {', '.join(counts)}", file=sys.stderr)
         return
-    width = max(len(job.name) for job in jobs)
+    width = max(words.columns(job.name) for job in jobs)
     for job in jobs:
         decision = f"{job.decision:<5}"
         shown = f"\x1b[{STYLES[job.decision]}m{decision}\x1b[0m" if colours else decision
-        print(f"  {job.name.ljust(width)}  {shown}  {job.reason}", file=sys.stderr)
+        print(f"  {words.padded(job.name, width)}  {shown}  {job.reason}", file=sys.stderr)
     sys.stderr.flush()
 
 

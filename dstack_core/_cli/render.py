@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dstack_core._cli import words
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -81,9 +83,9 @@ def _cells(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], formats: F
 
 
 def _plain_table(names: Sequence[str], cells: Sequence[Sequence[str]], *, titles: bool) -> None:
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    widths = [max(map(words.columns, column)) for column in zip(names, *cells, strict=True)]
     for line in (names, *cells)[0 if titles else 1 :]:
-        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        padded = "  ".join(words.padded(cell, width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write(padded.rstrip() + "\n")
 
 

@@ -41,6 +41,20 @@ def size(count: int | None) -> str:
     return f"{amount:.1f} TB"
 
 
+def padded(text: str, width: int) -> str:
+    """`text` and spaces, so that it takes `width` columns of a terminal."""
+    return text + " " * (width - columns(text))
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal it takes: two for a character that is wide, none for one that combines."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
 def plural(count: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core.backend import Offers
 from dstack_core.errors import CapacityError
+from dstack_core.matching import in_words
 from dstack_core.models import Offer, Requirements
 
 
@@ -34,12 +35,12 @@ def describe(wanted: Requirements) -> str:
     if wanted.cpu is not None:
         parts.append(f"{wanted.cpu:g} cpu")
     if wanted.memory is not None:
-        parts.append(f"{_size(wanted.memory)} memory")
+        parts.append(f"{in_words(wanted.memory)} memory")
     if wanted.gpu is not None:
-        memory = f" with {_size(wanted.gpu.memory)} each" if wanted.gpu.memory is not None else ""
+        memory = f" with {in_words(wanted.gpu.memory)} each" if wanted.gpu.memory is not None else ""
         parts.append(f"{wanted.gpu.count} gpu{f' {wanted.gpu.name}' if wanted.gpu.name else ''}{memory}")
     if wanted.shm_size is not None:
-        parts.append(f"{_size(wanted.shm_size)} shared memory")
+        parts.append(f"{in_words(wanted.shm_size)} shared memory")
     if wanted.interruptible:
         parts.append("interruptible")
     return ", ".join(parts) or "any machine"
@@ -52,10 +53,3 @@ def _no_machine(job: PlannedJob, found: Offers) -> CapacityError:
         hint="ask for less in its resources, or run it on another remote",
         where=job.where,
     )
-
-
-def _size(count: int) -> str:
-    for unit, factor in (("TB", 1000**4), ("GB", 1000**3), ("MB", 1000**2)):
-        if count >= factor:
-            return f"{count / factor:.4g} {unit}"
-    return f"{count} B"

@@ -26,7 +26,7 @@ def test_more_than_the_machine_has_is_told_before_anything_runs(project, command
     project.workflows(WORK)
     done = project.dstack(command, "work", "--memory", "900TB", expect=75)
     assert "memory" in done.err
-    assert "GiB" in done.err
+    assert "900 TB of memory, has " in done.err
     assert project.runs() == []
     assert project.processes() == []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dstack_core.matching import satisfies
+from dstack_core.matching import in_words, satisfies
 from dstack_core.models import Gpu, Offer, Requirements
 
 MACHINE = Offer("local", "this machine", cpu=4, memory=16, gpu=Gpu(2, "Tesla V100-SXM2-32GB", 32 << 30))
@@ -39,3 +39,20 @@ def test_a_machine_without_gpus_has_none():
     bare = Offer("local", "this machine", cpu=4, memory=16)
     assert not satisfies(bare, Requirements(gpu=Gpu(1)))
     assert satisfies(bare, Requirements(gpu=Gpu(0)))
+
+
+@pytest.mark.parametrize(
+    ("size", "like", "text"),
+    [
+        (16 * 10**9, None, "16 GB"),
+        (16 << 30, None, "16 GiB"),
+        (512 << 20, None, "512 MiB"),
+        (25_276_000_000, 16 * 10**9, "25.28 GB"),
+        (25_276_000_000, 16 << 30, "23.54 GiB"),
+        (25_276_000_123, None, "25.28 GB"),
+        (10**18, None, "1e+06 TB"),
+        (17, None, "17 B"),
+    ],
+)
+def test_sizes_are_told_in_the_unit_that_was_asked_in(size, like, text):
+    assert in_words(size, like) == text

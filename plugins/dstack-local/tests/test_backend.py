@@ -194,4 +194,4 @@ def test_a_runner_that_cannot_start_is_no_capacity(backend: LocalBackend, machin
 def test_the_reasons_are_in_words(backend: LocalBackend) -> None:
     (reason,) = backend.offers(Requirements(cpu=1e6, memory=1 << 60)).rejected
     assert reason.startswith("this machine: needs 1e+06 cpu, has ")
-    assert "needs 1.074e+09 GiB of memory, has " in reason
+    assert "needs 1.049e+06 TiB of memory, has " in reason

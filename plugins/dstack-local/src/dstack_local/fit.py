@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dstack_core.matching import is_kind, suits
+from dstack_core.matching import in_words, is_kind, suits
 from dstack_core.models import Gpu, Requirements
 from dstack_local import host
 
@@ -30,19 +30,19 @@ def reasons(wanted: Requirements, cpu: float, memory: int, gpu: Gpu | None) -> l
     if wanted.cpu is not None and wanted.cpu > cpu:
         found.append(f"needs {wanted.cpu:g} cpu, has {cpu:g}")
     if wanted.memory is not None and wanted.memory > memory:
-        found.append(f"needs {_size(wanted.memory)} of memory, has {_size(memory)}")
+        found.append(f"needs {in_words(wanted.memory)} of memory, has {in_words(memory, wanted.memory)}")
     if wanted.shm_size is not None and wanted.shm_size > host.shared_memory():
-        found.append(f"needs {_size(wanted.shm_size)} of /dev/shm, has {_size(host.shared_memory())}")
+        has = in_words(host.shared_memory(), wanted.shm_size)
+        found.append(f"needs {in_words(wanted.shm_size)} of /dev/shm, has {has}")
     if wanted.gpu is not None and not suits(gpu, wanted.gpu):
-        has = gpu and f"{gpu.count} {gpu.name} with {_size(gpu.memory or 0)}"
-        found.append(f"needs {_gpu_text(wanted.gpu)}, has {has or 'none'}")
+        found.append(f"needs {_gpu_text(wanted.gpu)}, has {_machine_gpu_text(gpu, wanted.gpu.memory)}")
     return found
 
 
 def _gpu_text(gpu: Gpu) -> str:
     text = f"{gpu.count} gpu" if gpu.name is None else f"{gpu.count} {gpu.name} gpu"
-    return text if gpu.memory is None else f"{text} with {_size(gpu.memory)}"
+    return text if gpu.memory is None else f"{text} with {in_words(gpu.memory)}"
 
 
-def _size(size: float) -> str:
-    return f"{size / (1 << 30):.4g} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.4g} MiB"
+def _machine_gpu_text(gpu: Gpu | None, like: int | None) -> str:
+    return f"{gpu.count} {gpu.name} with {in_words(gpu.memory or 0, like)}" if gpu else "none"
