@@ -51,8 +51,8 @@ class Requirements:
 class ArtifactSpec:
     """A folder or file that a job produces, relative to its working folder.
 
-    A `path` that ends in `/`, or whose last part has no extension, is a folder: it exists, empty, when the job
-    starts. `mount`: saved continuously while the job runs, and there again when a new attempt starts.
+    A `path` that ends in `/`, or whose last part has no extension (`0.1` has none), is a folder: it exists, empty,
+    when the job starts. `mount`: saved continuously while the job runs, and there again when a new attempt starts.
     """
 
     path: str
@@ -82,6 +82,21 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One combination of the values of a workflow's `matrix`; it is a job of its own.
+
+    Attributes:
+        workflow: name of the workflow with the matrix.
+        values: text by key, as the workflow file has it.
+        max_parallel: how many cells of that workflow may run at once in a run; None: no limit.
+    """
+
+    workflow: str
+    values: Mapping[str, str]
+    max_parallel: int | None = None
+
+
+@dataclass(frozen=True)
 class Workflow:
     """One entry of `workflows:`, checked, with the command line's overrides applied.
 
@@ -90,6 +105,7 @@ class Workflow:
             provider's own schema accepted it.
         env: values may hold `${{ }}` templates; the runner fills them in.
         inputs: globs of the repository's files that this workflow depends on; None: all of them.
+        cell: which cell of its `matrix` it is; `name` is then that of the cell.
         where: `file:line:column` of the entry, or None for a workflow made on the command line.
     """
 
@@ -110,6 +126,7 @@ class Workflow:
     args: tuple[str, ...] = ()
     remote: bool = False
     properties: Mapping[str, Any] = field(default_factory=dict)
+    cell: Cell | None = None
     where: str | None = None
 
 

@@ -45,6 +45,7 @@ _COUNTED = (("run", "run"), ("reuse", "reuse"), ("later", "decide later"))
 def _plan(context: Context, target: Target) -> int:
     from dstack_core._cli.planning import plan_for
     from dstack_core._cli.render import table, write_json
+    from dstack_core._plan.reason import listed
 
     planned = plan_for(context, target)
     rows = [_row(planned, job) for job in planned.plan.jobs]
@@ -64,7 +65,7 @@ def _plan(context: Context, target: Target) -> int:
         return 0
     for warning in planned.plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    table(("job", "decision", "reason", "deps", "machine"), rows)
+    table(("job", "decision", "reason", "deps", "machine"), rows, formats={"deps": listed})
     return 0
 
 
@@ -76,6 +77,7 @@ def _row(planned: Planned, job: Any) -> dict[str, Any]:
         "decision": job.decision,
         "reason": job.reason,
         "deps": [source.dep for source in job.sources],
+        "matrix": dict(job.cell.values) if job.cell else None,
         "machine": offer.name if offer and runs else None,
         "price": offer.price if offer and runs else None,
         "reused_from": f"{job.reused.run}/{job.reused.job}" if job.reused else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,7 +19,7 @@ from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core._plan.reuse import stored_paths
 from dstack_core._plan.watch import tree_paths
 from dstack_core._workflow.template import references
-from dstack_core.errors import InputError
+from dstack_core.errors import InputError, NotFoundError
 from dstack_core.models import Artifact, JobSpec, Offer, Requirements, Workflow
 
 PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -55,6 +55,7 @@ def plan_for(context: Context, target: Target) -> Planned:
     def tags(repo: str, name: str) -> tuple[Artifact, ...]:
         return find_tag(context.store, repo, name).artifacts
 
+    definitions = _Definitions(context, target)
     plan = make_plan(
         request,
         Surroundings(
@@ -62,9 +63,10 @@ def plan_for(context: Context, target: Target) -> Planned:
             snapshot=snapshot.digest,
             paths=tree_paths(snapshot.tree),
             names=target.workflows.names(),
-            define=_Definitions(context, target).define,
+            define=definitions.define,
             tags=tags,
             load_paths=stored_paths(context.store),
+            cells=definitions.cells,
         ),
     )
     context.remember()
@@ -77,7 +79,7 @@ def plan_for(context: Context, target: Target) -> Planned:
 
 
 def _unused_arguments(plan: RunPlan) -> list[str]:
-    job = plan.job(plan.target)
+    job = plan.targets[0]
     texts = (job.spec.script, *job.spec.env.values(), *job.spec.argv)
     if not job.spec.args or any("args" in text for text in texts) or set(job.spec.args) & set(job.spec.argv):
         return []
@@ -109,6 +111,16 @@ class _Definitions:
     def __init__(self, context: Context, target: Target) -> None:
         self._context = context
         self._target = target
+        self._targets = frozenset(self.cells(target.name))
+
+    def cells(self, name: str) -> Sequence[str]:
+        """See `Surroundings.cells`. Raises InputError for a matrix that is wrong."""
+        if name == self._target.name and self._target.raw is None:
+            return (name,)
+        try:
+            return self._target.workflows.jobs(name)
+        except NotFoundError:
+            return (name,)
 
     def define(self, name: str) -> tuple[Workflow, JobSpec]:
         """Raises InputError for a workflow that is wrong."""
@@ -120,13 +132,15 @@ class _Definitions:
             workflow = ad_hoc(name, own, target.overrides, target.args, os.environ)
         else:
             raw = target.workflows.get(name)
-            mine = name == target.name
+            mine = name in self._targets
             own = self._context.properties(raw.provider)
             workflow = resolve(raw, own, target.overrides if mine else {}, target.args if mine else (), os.environ)
         if workflow.remote and not target.options.get("local"):
             hint = "--local runs it here"
             raise InputError(
-                f"`{name}` asks for a remote machine, and no remote is configured", where=workflow.where, hint=hint
+                f"`{workflow.name}` asks for a remote machine, and no remote is configured",
+                where=workflow.where,
+                hint=hint,
             )
         spec = own.job_spec(workflow)
         if spec.python is None and spec.image is None:

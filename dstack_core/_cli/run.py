@@ -60,10 +60,13 @@ def _check_tag(target: Target, planned: Planned) -> None:
     if tag is None:
         return
     from dstack_core._engine.tagging import check_tag
+    from dstack_core._plan.apart import check_apart
 
     check_tag(tag)
-    if not planned.plan.job(planned.plan.target).spec.artifacts:
+    if not any(job.spec.artifacts for job in planned.plan.targets):
         raise InputError(f"{target.name} has no artifacts that the tag {tag} could name", hint="declare `artifacts:`")
+    saved = {job.name: [artifact.path for artifact in job.spec.artifacts] for job in planned.plan.targets}
+    check_apart(saved, "where the tag is used", where=planned.plan.targets[0].where)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class Lines:
 
 def prefix_of(job: str, jobs: list[str]) -> str:
     """What stands before the lines of a job: nothing when it is the only one."""
-    return f"{job.ljust(min(24, max(map(len, jobs))))} | " if len(jobs) > 1 else ""
+    return f"{job.ljust(min(32, max(map(len, jobs))))} | " if len(jobs) > 1 else ""
 
 
 def job_line(record: JobRecord) -> str | None:

@@ -186,7 +186,7 @@ def _find(name: str) -> Target:
         if workflows.problems:  # it may stand in a file that cannot be read: that is what is wrong
             raise InputError(missing.message, hint=missing.hint, where=missing.where) from None
         raise _neither(name, workflows.names(), missing, no_provider) from None
-    return Target(name, workflows, raw.provider, raw)
+    return Target(raw.name, workflows, raw.provider, raw)
 
 
 def _neither(name: str, workflows: Sequence[str], no_workflow: NotFoundError, no_provider: PluginError) -> DstackError:
@@ -229,7 +229,10 @@ def _complete_workflow(ctx: click.Context, param: click.Parameter, incomplete: s
 
     try:
         with ctx.scope(cleanup=False):
-            names = load_workflows(context().project).names()
+            workflows = load_workflows(context().project)
+            names = workflows.names()
+            if "[" in incomplete:
+                names = list(workflows.jobs(incomplete.partition("[")[0]))
     except Exception:  # completion must never disturb the shell
         return []
     return [name for name in names if name.startswith(incomplete)]

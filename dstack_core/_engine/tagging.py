@@ -7,6 +7,7 @@ import time
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import SUCCESS, TagRecord
 from dstack_core._ledger.tags import read_tag, write_tag
+from dstack_core._plan.apart import check_apart
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import DstackError, InputError, NotFoundError
 
@@ -35,19 +36,24 @@ def check_tag(name: str) -> str:
 
 
 def tag_of(view: RunView, name: str, user: str) -> TagRecord:
-    """The tag that names the artifacts of the workflow that the run was asked for.
+    """The tag that names the artifacts of the workflow that the run was asked for, of all cells if it has a matrix.
 
     Raises:
-        InputError: that workflow is not done, or left no artifacts.
+        InputError: that workflow is not done, or left no artifacts; or cells of it would overwrite one another where
+            the tag is used.
     """
     run = view.run
-    target = view.plan.target
-    status = view.progress.status[target]
-    if status not in SUCCESS:
-        raise InputError(f"{run.name} cannot be tagged: {target} is {status}", hint=f"dstack ps {run.name}")
-    artifacts = view.artifacts(target)
+    targets = [job.name for job in view.plan.targets]
+    for target in targets:
+        if (status := view.progress.status[target]) not in SUCCESS:
+            raise InputError(f"{run.name} cannot be tagged: {target} is {status}", hint=f"dstack ps {run.name}")
+    saved = {target: [artifact.path for artifact in view.artifacts(target)] for target in targets}
+    check_apart(saved, "where the tag is used")
+    artifacts = tuple(artifact for target in targets for artifact in view.artifacts(target))
     if not artifacts:
-        raise InputError(f"{run.name} cannot be tagged: {target} has no artifacts", hint="declare `artifacts:`")
+        raise InputError(
+            f"{run.name} cannot be tagged: {view.plan.target} has no artifacts", hint="declare `artifacts:`"
+        )
     return TagRecord(name, run.repo, user, time.time(), artifacts, run.name, run.workflow)
 
 

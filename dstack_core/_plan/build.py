@@ -8,17 +8,20 @@ from typing import Final
 
 from dstack_core._ledger.traces import Trace, Watched
 from dstack_core._plan import reason
+from dstack_core._plan.apart import check_apart
 from dstack_core._plan.graph import close_matches, ordered
 from dstack_core._plan.job import LATER, REUSE, RUN, PlannedJob, RunPlan, Source
 from dstack_core._plan.key import definition
 from dstack_core._plan.reuse import LoadPaths, Lookup, Paths, reused, runs_always, verdict
 from dstack_core._plan.watch import Code
 from dstack_core.artifact_store import ArtifactStore
-from dstack_core.errors import NotFoundError
+from dstack_core.errors import InputError, NotFoundError
 from dstack_core.models import Artifact, Dep, JobSpec, Workflow
 
 FEW: Final = 16
 """A plan of more jobs than that lists once which workflows have results, and asks no more about the others."""
+MOST_EDGES: Final = 1_000_000
+"""Deps of all jobs of a run: a matrix of 1,000 cells that each need all of 1,000 others."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        force: names of jobs to run whatever could be reused; `force_all`: every job of the run.
+        force: names of workflows to run whatever could be reused; `force_all`: every job of the run.
         latest: `--reuse latest`: the target's deps are the newest successful results of those workflows, unchecked.
         ad_hoc: the target was made on the command line, from a provider.
     """
@@ -46,9 +49,11 @@ class Surroundings:
     Attributes:
         snapshot: digest of the code snapshot's tree; `paths`: what `watch.tree_paths` gives for it.
         names: names of the workflows that exist.
-        define: name -> its workflow, with overrides, and its job spec. Asked once for each workflow that is needed.
+        define: name of a job -> its workflow, with overrides, and its job spec. Asked once for each that is needed.
         tags: (repo, tag) -> artifacts. Raises NotFoundError.
         load_paths: the same as `paths` of older snapshots, for saying what changed; see `reuse.stored_paths`.
+        cells: name of a workflow with a matrix, or of one of its cells -> names of the jobs that are meant. Any other
+            name -> that name, whether there is such a workflow or not.
     """
 
     store: ArtifactStore
@@ -58,13 +63,15 @@ class Surroundings:
     define: Callable[[str], tuple[Workflow, JobSpec]]
     tags: Callable[[str, str], tuple[Artifact, ...]]
     load_paths: LoadPaths
+    cells: Callable[[str], Sequence[str]] = lambda name: (name,)
 
 
 def make_plan(request: Request, around: Surroundings) -> RunPlan:
     """Plan a run. Reads the store, writes nothing.
 
     Raises:
-        InputError: deps form a cycle; a workflow that is needed is wrong.
+        InputError: deps form a cycle; a workflow that is needed is wrong; cells of a matrix save to one path, and
+            something depends on them.
         NotFoundError: a dep, a tag, another repository's result or a `--force` name does not exist.
     """
     return _Planning(request, around).plan()
@@ -75,17 +82,21 @@ class _Planning:
         self.request = request
         self.around = around
         self.names = frozenset(around.names)  # what the caller has may be a list
+        self.targets = frozenset(around.cells(request.target))
+        self.forced = frozenset(job for name in request.force for job in around.cells(name))
         self.code = Code(around.paths)
         self.lookup = Lookup(around.store, around.snapshot, self._load_paths)
         self.defined: dict[str, tuple[Workflow, JobSpec]] = {}
+        self.sources: dict[Dep, Sequence[Source]] = {}  # of a dep of this repository
         self.taken: dict[str, Trace] = {}  # by --reuse latest: workflow -> its newest result
         self.jobs: dict[str, PlannedJob] = {}
         self.watched: dict[str, Watched] = {}
         self.warnings: dict[str, None] = {}
+        self.edges = 0
 
     def plan(self) -> RunPlan:
         request = self.request
-        names = ordered(request.target, self._needs, lambda name: self.defined[name][0].where)
+        names = ordered(self.around.cells(request.target), self._needs, lambda name: self.defined[name][0].where)
         self._check_forced(names)
         if len(names) > FEW:
             self.lookup.list_recorded(request.repo)
@@ -109,10 +120,18 @@ class _Planning:
         if self._take_latest(name):
             return ()
         workflow = self.defined[name][0]
-        needs = [dep.name for dep in workflow.deps if self._is_local(dep)]
-        for need in needs:
-            if need not in self.names:
-                self._explain_missing(need, workflow)
+        needs: list[str] = []
+        for dep in filter(self._is_local, workflow.deps):
+            if dep.name not in self.names:
+                self._explain_missing(dep.name, workflow)
+            needs += self.around.cells(dep.name)
+        self.edges += len(needs)
+        if self.edges > MOST_EDGES:
+            raise InputError(
+                f"more than {MOST_EDGES:,} deps: each cell of {name.partition('[')[0]} needs {len(needs):,} jobs",
+                hint="let a cell need one other cell: `deps: ['data[KEY=${{ matrix.KEY }}]']`",
+                where=workflow.where,
+            )
         return needs
 
     def _explain_missing(self, need: str, workflow: Workflow) -> None:
@@ -127,7 +146,7 @@ class _Planning:
 
     def _take_latest(self, name: str) -> bool:
         request = self.request
-        if not request.latest or name == request.target or request.force_all or name in request.force:
+        if not request.latest or name in self.targets or request.force_all or name in self.forced:
             return False
         found = self.lookup.latest(request.repo, name)
         if found is None or not self.lookup.has(found.artifacts):
@@ -139,14 +158,14 @@ class _Planning:
         return dep.kind == "workflow" and dep.repo in (None, self.request.repo)
 
     def _check_forced(self, names: Sequence[str]) -> None:
-        for name in sorted(self.request.force.difference(names)):
+        for name in sorted(self.forced.difference(names)):
             hint = close_matches(name, names) or f"its jobs are {', '.join(names[-5:])}"
             raise NotFoundError(f"cannot force {name}: this run has no such job", hint=hint)
 
     def _job(self, name: str) -> PlannedJob:
         workflow, spec = self.defined[name]
         request = self.request
-        target = name == request.target
+        target = name in self.targets
         return PlannedJob(
             name=name,
             workflow=workflow.name,
@@ -157,8 +176,9 @@ class _Planning:
             sources=() if name in self.taken else self._sources(workflow),
             target=target,
             ad_hoc=target and request.ad_hoc,
-            forced=request.force_all or name in request.force,
+            forced=request.force_all or name in self.forced,
             where=workflow.where,
+            cell=workflow.cell,
         )
 
     def _watch(self, workflow: Workflow) -> str:
@@ -172,11 +192,19 @@ class _Planning:
     def _sources(self, workflow: Workflow) -> tuple[Source, ...]:
         # A dep that is written twice counts at its last place, where it wins over those before it.
         deps = list(dict.fromkeys(reversed(workflow.deps)))[::-1]
-        return tuple(self._source(dep, workflow) for dep in deps)
+        return tuple(source for dep in deps for source in self._sources_of(dep, workflow))
+
+    def _sources_of(self, dep: Dep, workflow: Workflow) -> Sequence[Source]:
+        if not self._is_local(dep):
+            return (self._source(dep, workflow),)
+        if dep not in self.sources:
+            cells = self.around.cells(dep.name)
+            saved = {cell: [a.path for a in self.defined[cell][0].artifacts] for cell in cells}
+            check_apart(saved, f"in {workflow.name}", where=self.defined[cells[0]][0].where)
+            self.sources[dep] = [Source(cell if len(cells) > 1 else str(dep), cell) for cell in cells]
+        return self.sources[dep]
 
     def _source(self, dep: Dep, workflow: Workflow) -> Source:
-        if self._is_local(dep):
-            return Source(str(dep), dep.name)
         repo = dep.repo or self.request.repo
         if dep.kind == "tag":
             try:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dstack_core.errors import InputError
 
 
-def ordered(target: str, needs: Callable[[str], Sequence[str]], where: Callable[[str], str | None]) -> list[str]:
-    """Names that `target` needs, directly or not, in an order that respects `needs`; `target` is the last.
+def ordered(
+    targets: Sequence[str], needs: Callable[[str], Sequence[str]], where: Callable[[str], str | None]
+) -> list[str]:
+    """The targets and what they need, directly or not, in an order that respects `needs`.
 
     `needs` is asked once for each name. Equal answers give an equal order. No recursion: a chain may be of any length.
 
@@ -16,17 +18,19 @@ def ordered(target: str, needs: Callable[[str], Sequence[str]], where: Callable[
         InputError: a cycle; the message names it, `where` gives the place of its first workflow.
     """
     done: dict[str, None] = {}
-    path: dict[str, Iterator[str]] = {target: iter(needs(target))}  # from the target to where we are
-    while path:
-        name, rest = next(reversed(path.items()))
-        need = next(rest, None)
-        if need is None:
-            del path[name]
-            done[name] = None
-        elif need in path:
-            raise _cycle(need, list(path), where)
-        elif need not in done:
-            path[need] = iter(needs(need))
+    for target in targets:
+        # From the target to where we are.
+        path: dict[str, Iterator[str]] = {} if target in done else {target: iter(needs(target))}
+        while path:
+            name, rest = next(reversed(path.items()))
+            need = next(rest, None)
+            if need is None:
+                del path[name]
+                done[name] = None
+            elif need in path:
+                raise _cycle(need, list(path), where)
+            elif need not in done:
+                path[need] = iter(needs(need))
     return list(done)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dstack_core._ledger.traces import Input, Watched
-from dstack_core.models import Artifact, JobSpec
+from dstack_core.models import Artifact, Cell, JobSpec
 
 RUN: Final = "run"
 REUSE: Final = "reuse"
@@ -47,7 +47,8 @@ class PlannedJob:
     """One job of a run.
 
     Attributes:
-        name: unique in the run.
+        name: unique in the run; for a cell of a matrix also the name of its workflow, as if it were written out.
+        cell: which cell it is, if it is one.
         watched: key of `RunPlan.watched`: the repository paths that it depends on.
         target: the run was asked for this one; the others are there because of it.
         ad_hoc: made on the command line, not in a workflow file.
@@ -69,6 +70,7 @@ class PlannedJob:
     reason: str = ""
     reused: Reused | None = None
     where: str | None = None
+    cell: Cell | None = None
 
     @property
     def deps(self) -> tuple[str, ...]:
@@ -88,8 +90,8 @@ class RunPlan:
     """Everything that a run will do, decided as far as it can be before anything runs.
 
     Attributes:
-        target: name of the job that was asked for.
-        jobs: every job after those that it depends on; the target last.
+        target: name of the workflow that was asked for.
+        jobs: every job after those that it depends on.
         snapshot: digest of the code snapshot's tree.
         watched: what jobs depend on in the repository; many jobs share one entry.
         warnings: for people, e.g. an `inputs` glob that matches nothing.
@@ -102,6 +104,12 @@ class RunPlan:
     watched: Mapping[str, Watched] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     format: int = 1
+
+    @property
+    def targets(self) -> tuple[PlannedJob, ...]:
+        """The job that was asked for, or all cells of the matrix that was."""
+        cells = tuple(job for job in self.jobs if job.cell and job.cell.workflow == self.target)
+        return cells or (self.job(self.target),)
 
     def job(self, name: str) -> PlannedJob:
         """The job of that name. Raises KeyError."""

@@ -1,7 +1,8 @@
 """The base key: what makes two jobs the same job, apart from the code.
 
-In the key: this module's format, repository, workflow, provider, command, script, environment, arguments, python,
-image, working folder, number of ports, paths of artifacts, executor; and the inputs, each as path and tree digest.
+In the key: this module's format, repository, workflow, values of the matrix, provider, command, script, environment,
+arguments, python, image, working folder, number of ports, paths of artifacts, executor; and the inputs, each as path
+and tree digest.
 
 Not in the key, because the result does not depend on it or must not:
 resources (a larger machine gives the same result), retry and max_duration (they decide whether there is a result),
@@ -30,7 +31,9 @@ FORMAT: Final = 1
 def definition(job: PlannedJob) -> dict[str, Any]:
     """Everything in the key but the inputs, as plain JSON."""
     spec = job.spec
+    matrix = {"matrix": dict(job.cell.values)} if job.cell else {}
     return {
+        **matrix,
         "format": FORMAT,
         "repo": job.repo,
         "workflow": job.workflow,

@@ -74,15 +74,19 @@ def _env(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
 
 def _inputs(then: Sequence[Input], now: Sequence[Input]) -> Iterator[str]:
     before, after = _trees(then), _trees(now)
+    found: dict[str, list[str]] = {"changed": [], "is new": [], "is gone": []}
     for dep in after:
         if dep not in before:
             if after[dep]:
-                yield f"input {dep} is new"
+                found["is new"].append(dep)
         elif before[dep] != after[dep]:
-            yield f"input {dep} changed"
-    for dep in before:
-        if dep not in after and before[dep]:
-            yield f"input {dep} is gone"
+            found["changed"].append(dep)
+    found["is gone"] += (dep for dep in before if dep not in after and before[dep])
+    for what, deps in found.items():
+        if len(deps) <= MOST_NAMES:
+            yield from (f"input {dep} {what}" for dep in deps)
+        else:  # the cells of a matrix may be many
+            yield f"inputs {listed(deps)} {what.replace('is ', 'are ')}"
 
 
 def _trees(inputs: Sequence[Input]) -> dict[str, list[tuple[str, str]]]:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -39,6 +40,8 @@ class Runner:
         self._host = host
         self._view = view
         self._capacity = Capacity(host.machine.offer)
+        jobs = ((job.name, job.cell) for job in view.plan.jobs)
+        self._limited = {name: cell.workflow for name, cell in jobs if cell and cell.max_parallel}
         self._running: dict[str, Share] = {}
         self._news = threading.Condition()
         self._ended: list[tuple[str, Document[JobRecord] | None]] = []
@@ -122,14 +125,12 @@ class Runner:
     def _start_ready(self) -> None:
         if self._view.run.desired or self.interrupted:
             return
+        cells = self._busy_cells()
         for name in list(self._view.progress.ready):
             job = self._view.plan.job(name)
-            # A refresh may bring the end of an attempt before its thread has told of it: it still has its share.
-            if (
-                name in self._running
-                or self._is_early(name)
-                or not satisfies(self._host.machine.offer, job.spec.requirements)
-            ):
+            if job.cell and job.cell.max_parallel and cells[job.cell.workflow] >= job.cell.max_parallel:
+                continue
+            if not self._may_start(job):
                 continue
             share = self._capacity.take(job.spec.requirements)
             if share is None and job.spec.requirements.gpu:
@@ -137,6 +138,19 @@ class Runner:
             if share is None:
                 return  # first come, first served: a large job is not starved by small ones
             self._start(job, share)
+            if job.name in self._limited:
+                cells[self._limited[job.name]] += 1
+
+    def _may_start(self, job: PlannedJob) -> bool:
+        # A refresh may bring the end of an attempt before its thread has told of it: it still has its share.
+        if job.name in self._running or self._is_early(job.name):
+            return False
+        return satisfies(self._host.machine.offer, job.spec.requirements)
+
+    def _busy_cells(self) -> Counter[str]:
+        """How many cells run of each workflow that limits them, here or on other machines of the run."""
+        status = self._view.progress.status
+        return Counter(workflow for name, workflow in self._limited.items() if status[name] in CLAIMED)
 
     def _start(self, job: PlannedJob, share: Share) -> None:
         self._running[job.name] = share

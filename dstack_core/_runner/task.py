@@ -86,6 +86,7 @@ class Values:
             "job.name": self._job.name,
             "job.attempt": str(self._attempt),
             **{f"job.port_{i}": str(port) for i, port in enumerate(self.ports)},
+            **{f"matrix.{key}": value for key, value in (self._job.cell.values if self._job.cell else {}).items()},
             **self._secrets,
         }
 

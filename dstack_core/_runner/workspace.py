@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from dstack_core._content.restoring import restore_tree
 from dstack_core._runner.transfer import Transfer
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import JobError
 from dstack_core.models import Artifact, ArtifactSpec, JobSpec
+
+_EXTENSION: Final = re.compile(r"\.[0-9]*[A-Za-z][A-Za-z0-9]*\Z")
+"""With a letter in it: `0.1`, `v2.5-small` have none, and are what values of a matrix look like."""
 
 
 def artifact_path(declared: str) -> str:
@@ -31,8 +36,9 @@ def artifact_path(declared: str) -> str:
 
 
 def is_folder(spec: ArtifactSpec) -> bool:
-    """Whether an artifact is declared as a folder: `data/`, `data`; but `model.pt` may be either."""
-    return spec.path.endswith("/") or "." not in posixpath.basename(posixpath.normpath(spec.path)).lstrip(".")
+    """Whether an artifact is declared as a folder: `data/`, `data`, `lr-0.1`; but `model.pt` may be either."""
+    name = posixpath.basename(posixpath.normpath(spec.path)).lstrip(".")
+    return spec.path.endswith("/") or not _EXTENSION.search(name)
 
 
 class Workspace:

@@ -48,7 +48,7 @@ def text(value: Any, *path: object, literal: bool = True) -> str:
     if "\0" in value:
         raise WrongValue("holds a NUL character", *path)
     if literal and "${{" in value:
-        raise WrongValue("takes no `${{ }}`", *path, hint="templates are filled in `env` and the provider's properties")
+        raise WrongValue("takes no `${{ }}`", *path, hint="only `${{ matrix.NAME }}` is filled in here")
     return value
 
 
@@ -106,7 +106,7 @@ def env(value: Any) -> dict[str, str | None]:
     if isinstance(value, dict):
         return {_env_name(k, k): None if v is None else text(v, k, literal=False) for k, v in value.items()}
     found: dict[str, str | None] = {}
-    for index, item in enumerate(_list(value)):
+    for index, item in enumerate(items(value)):
         if isinstance(item, dict):
             raise WrongValue("must be `NAME=VALUE`", index, hint="or write `env` as a mapping, without the dashes")
         name, equals, content = text(item, index, literal=False).partition("=")
@@ -116,13 +116,13 @@ def env(value: Any) -> dict[str, str | None]:
 
 def deps(value: Any) -> tuple[Dep, ...]:
     """Dependencies, each once, in order."""
-    return tuple(dict.fromkeys(_dep(item, index) for index, item in enumerate(_list(value))))
+    return tuple(dict.fromkeys(_dep(item, index) for index, item in enumerate(items(value))))
 
 
 def artifacts(value: Any) -> tuple[ArtifactSpec, ...]:
     """What is saved. The paths are kept as written."""
     found: dict[str, ArtifactSpec] = {}
-    for index, item in enumerate(_list(value)):
+    for index, item in enumerate(items(value)):
         spec = _artifact(item, index)
         same = posixpath.normpath(spec.path)
         if same in found and found[same] != spec:
@@ -133,7 +133,7 @@ def artifacts(value: Any) -> tuple[ArtifactSpec, ...]:
 
 def inputs(value: Any) -> tuple[str, ...]:
     """Globs of the repository's files."""
-    return tuple(_inside(text(item, index), index) for index, item in enumerate(_list(value)))
+    return tuple(_inside(text(item, index), index) for index, item in enumerate(items(value)))
 
 
 def working_dir(value: Any) -> str:
@@ -162,7 +162,7 @@ def ports(value: Any) -> int:
 def gpu(value: Any) -> Gpu | None:
     """GPUs from `2`, `V100`, `V100:2` or a mapping; None for none."""
     if isinstance(value, dict):
-        given = _keys(value, "count", "name", "memory")
+        given = keys(value, "count", "name", "memory")
         count = whole(given["count"], "count", most=1000) if "count" in given else 1
         name = text(given["name"], "name").strip() if "name" in given else None
         memory = size(given["memory"], "memory") if "memory" in given else None
@@ -175,11 +175,11 @@ def gpu(value: Any) -> Gpu | None:
 
 def retry(value: Any) -> Retry:
     """When to try again: a number of attempts, or a mapping."""
-    given = _keys(value, "attempts", "on", "backoff") if isinstance(value, dict) else {"attempts": value}
+    given = keys(value, "attempts", "on", "backoff") if isinstance(value, dict) else {"attempts": value}
     if "attempts" not in given:
         raise WrongValue("has no `attempts`", hint="write `attempts: 3`")
     causes = []
-    for index, cause in enumerate(_list(given.get("on", ["failure", "interruption"]))):
+    for index, cause in enumerate(items(given.get("on", ["failure", "interruption"]))):
         if (name := text(cause, "on", index)) not in _CAUSES:
             raise WrongValue("must be `failure` or `interruption`", "on", index)
         causes.append(_CAUSES[name])
@@ -207,7 +207,7 @@ def _dep(item: Any, index: int) -> Dep:
         if name.startswith(":"):
             return _named("tag", owner + slash + name[1:], index)
         return _named("workflow", found, index)
-    given = _keys(item, "workflow", "tag", "mount", prefix=(index,))
+    given = keys(item, "workflow", "tag", "mount", prefix=(index,))
     kinds = [k for k in ("workflow", "tag") if k in given]
     if len(kinds) != 1:
         raise WrongValue("must have `workflow` or `tag`, one of them", index, hint="write `- workflow: NAME`")
@@ -227,7 +227,7 @@ def _named(kind: str, full: str, *path: object) -> Dep:
 def _artifact(item: Any, index: int) -> ArtifactSpec:
     if not isinstance(item, dict):
         return ArtifactSpec(_inside(text(item, index), index))
-    given = _keys(item, "path", "mount", prefix=(index,))
+    given = keys(item, "path", "mount", prefix=(index,))
     if "path" not in given:
         raise WrongValue("has no `path`", index, hint="write `- path: ./folder`")
     return ArtifactSpec(
@@ -253,14 +253,15 @@ def _env_name(name: str, *path: object) -> str:
     return name
 
 
-def _list(value: Any) -> Iterable[Any]:
+def items(value: Any) -> Iterable[Any]:
+    """Those of a list; one value is a list of one."""
     if isinstance(value, dict):
         raise WrongValue("must be a list", hint="start each item with `- `")
     return value if isinstance(value, (list, tuple)) else [value]
 
 
-def _keys(value: Mapping[str, Any], *known: str, prefix: tuple[object, ...] = ()) -> dict[str, Any]:
-    """Those keys of a mapping that have a value."""
+def keys(value: Mapping[str, Any], *known: str, prefix: tuple[object, ...] = ()) -> dict[str, Any]:
+    """Those keys of a mapping that have a value, all of them `known`."""
     for key in value:
         if key not in known:
             close = close_match(key, known)

@@ -12,6 +12,7 @@ from dstack_core.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from dstack_core._workflow.source import Document, Item
+    from dstack_core.models import Cell
 
 
 class RawWorkflow:
@@ -20,9 +21,10 @@ class RawWorkflow:
     Attributes:
         name: its name.
         where: `path:line:column` of the entry; None for one that is in no file.
+        of: which cell of its matrix it is; None for a whole workflow.
     """
 
-    __slots__ = ("_data", "_document", "_index", "_refused", "name", "where")
+    __slots__ = ("_data", "_document", "_index", "_refused", "name", "of", "where")
 
     def __init__(
         self,
@@ -34,6 +36,7 @@ class RawWorkflow:
     ) -> None:
         self.name = name
         self.where = item.place if item else None
+        self.of: Cell | None = None
         self._data = data
         self._document = document
         self._index = index
@@ -60,10 +63,21 @@ class RawWorkflow:
         return name
 
     @property
+    def has_matrix(self) -> bool:
+        """Whether it is many jobs, and not one."""
+        return self._data.get("matrix") is not None
+
+    @property
     def help(self) -> str | None:
         """What the workflow is for, for listings; None when it is not said. Never raises."""
         found = self._data.get("help")
         return found if isinstance(found, str) else None
+
+    def cell(self, name: str, data: Mapping[str, Any], of: Cell) -> RawWorkflow:
+        """The same entry as one cell of its matrix."""
+        made = copy(self)
+        made.name, made._data, made.of = name, data, of
+        return made
 
     def locate(self, path: Sequence[object], *, key: bool = False) -> str | None:
         """`path:line:column` of a property, or of the nearest thing around it; None when the workflow is in no file.
@@ -79,6 +93,8 @@ class Workflows:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._entries: dict[str, list[RawWorkflow]] = {}
+        self._cells: dict[str, RawWorkflow] = {}
+        self._cells_of: dict[str, list[str]] = {}
         self.problems: list[InputError] = []
         """Files that could not be read, and entries without a usable name."""
 
@@ -86,8 +102,13 @@ class Workflows:
         """All names, in the order of the files."""
         return list(self._entries)
 
+    def jobs(self, name: str) -> Sequence[str]:
+        """Names of the jobs that a workflow is: its own, or those of all cells of its matrix. Raises as `get`."""
+        raw = self.get(name)
+        return self._expanded(raw) if raw.has_matrix else [raw.name]
+
     def get(self, name: str) -> RawWorkflow:
-        """The workflow of that name.
+        """The workflow of that name, or one cell of its matrix (`train[lr=0.1]`).
 
         Raises:
             NotFoundError: there is none; if a file is broken, that is told first.
@@ -95,7 +116,7 @@ class Workflows:
         """
         found = self._entries.get(name)
         if found is None:
-            raise self._missing(name)
+            return self._cell(name)
         if len(found) > 1:
             raise InputError(
                 f"workflow `{name}` is defined twice; the other one is {found[0].where}",
@@ -104,6 +125,34 @@ class Workflows:
             )
         _ = found[0].data
         return found[0]
+
+    def _cell(self, name: str) -> RawWorkflow:
+        if name in self._cells:
+            return self._cells[name]
+        from dstack_core._workflow.matrix import read_name
+
+        for workflow, written in read_name(name):
+            if workflow in self._entries and (raw := self.get(workflow)).has_matrix:
+                names = self._expanded(raw)
+                if written in self._cells:
+                    return self._cells[written]
+                close = close_match(written, names[:1000])
+                hint = f"did you mean `{close}`?" if close else f"there are: {_some(names)}"
+                raise NotFoundError(f"`{workflow}` has no cell `{written}`", hint=hint, where=raw.where)
+        raise self._missing(name)
+
+    def _expanded(self, raw: RawWorkflow) -> list[str]:
+        """Names of the cells."""
+        if raw.name not in self._cells_of:
+            from dstack_core._workflow.cells import cells_of
+
+            cells = cells_of(raw)
+            if taken := cells.keys() & (self._entries.keys() | self._cells.keys()):
+                message = f"a cell would be called `{min(taken)}`, as something else is"
+                raise InputError(message, where=raw.locate(("matrix",)), hint="rename one of the workflows")
+            self._cells |= cells
+            self._cells_of[raw.name] = list(cells)
+        return self._cells_of[raw.name]
 
     def _missing(self, name: str) -> NotFoundError:
         if self.problems:

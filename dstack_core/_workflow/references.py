@@ -28,6 +28,17 @@ def check_references(workflow: Workflow, env_path: Callable[[str], Path], place:
                 _check_text(text, path, workflow, place)
 
 
+def check_key(key: str, known: Mapping[str, str]) -> None:
+    """Raises InputError when `${{ matrix.KEY }}` has no value: `known` are those of the cell."""
+    if key in known:
+        return
+    if not known:
+        raise InputError(f"`matrix.{key}`, but the workflow has no `matrix`", hint=f"add `matrix: {{{key}: [...]}}`")
+    close = close_match(key, known)
+    hint = f"did you mean `matrix.{close}`?" if close else f"its keys are: {', '.join(sorted(known))}"
+    raise InputError(f"the matrix has no `{key}`", hint=hint)
+
+
 def dotted(path: Sequence[object]) -> str:
     """A path as people write it: `commands[0]`, `resources.gpu.count`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
@@ -61,6 +72,8 @@ def _check_reference(name: str, workflow: Workflow, in_env: bool) -> None:
     if name.startswith("job.port_") and int(name[9:]) >= workflow.ports:
         wanted = int(name[9:]) + 1
         raise InputError(f"`{name}`, but the job has {workflow.ports} ports", hint=f"add `ports: {wanted}`")
+    if family == "matrix":
+        check_key(member, workflow.cell.values if workflow.cell else {})
     if family != "env":
         return
     if in_env:

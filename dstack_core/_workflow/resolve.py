@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dstack_core._workflow.own import OwnProperties
 
-_LATER: Final = {"matrix", "nodes"}
+_LATER: Final = {"nodes"}
 _RESOURCES: Final = {*schema.RESOURCES, "gpu_name", "gpu_memory"}
 _LISTS: Final = {"dep": "deps", "artifact": "artifacts", "input": "inputs"}
 
@@ -41,6 +41,10 @@ def resolve(
         PluginError: the provider's own code failed.
     """
     given = {name: value for name, value in overrides.items() if value is not None and value != () and value != []}
+    if raw.of and given:
+        from dstack_core._workflow.cells import fill_options
+
+        given = fill_options(given, raw.of)
     return _Resolution(raw, own, given).workflow(tuple(args), environ)
 
 
@@ -135,6 +139,7 @@ class _Resolution:
             fields["remote"] = remote
             fields["resources"] = Requirements(**wanted)
         fields["where"] = self.raw.where
+        fields["cell"] = self.raw.of
         return fields
 
     # --- the command line ---

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from dstack_core._workflow import fields
+from dstack_core._workflow import fields, matrix
 from dstack_core._workflow.fields import WrongValue
 from dstack_core._workflow.suggest import close_match
 
@@ -69,4 +69,5 @@ PROPERTIES: Final[Table] = {
     "image": fields.word,
     "retry": fields.retry,
     "max_duration": fields.duration,
+    "matrix": matrix.parse,
 }

@@ -20,11 +20,11 @@ Value = str | Sequence[str]
 """A list stands for several arguments; where only one text can stand, they are joined by spaces."""
 
 NAMES: Final = ("run.name", "run.args", "run.workflow", "run.repo", "run.user", "job.name", "job.attempt")
-"""What can be referred to, beside `job.port_N`, `env.NAME` and `secrets.NAME`."""
+"""What can be referred to, beside `job.port_N`, `env.NAME`, `matrix.NAME` and `secrets.NAME`."""
 
 _OPEN: Final = re.compile(r"(\$?)\$\{\{")
 _REFERENCE: Final = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*\}\}")
-_FAMILIES: Final = (re.compile(r"job\.port_\d{1,3}"), re.compile(r"(?:env|secrets)\.[A-Za-z_][A-Za-z0-9_]*"))
+_FAMILIES: Final = (re.compile(r"job\.port_\d{1,3}"), re.compile(r"(?:env|matrix|secrets)\.[A-Za-z_][A-Za-z0-9_]*"))
 _ALIASES: Final = {name.replace(".", "_"): name for name in NAMES}
 
 
@@ -71,6 +71,20 @@ def fill(text: str, values: Mapping[str, Value], quoting: Literal["shell", "plai
     from dstack_core._workflow import shell
 
     return shell.insert(reduced, inserts) if quoting == "shell" else _plain(reduced, inserts)
+
+
+def fill_known(text: str, values: Mapping[str, str]) -> str:
+    """The text with those references replaced that are in `values`; the others, and escapes, stay as they are.
+
+    Raises:
+        InputError: as `references` does.
+    """
+    parts, end = [], 0
+    for reference in references(text):
+        if reference.name in values:
+            parts += [text[end : reference.start], values[reference.name]]
+            end = reference.end
+    return "".join([*parts, text[end:]])
 
 
 def escape(text: str) -> str:
@@ -131,7 +145,7 @@ def _unknown(text: str, start: int, name: str, known: Iterable[str]) -> InputErr
     hint = (
         f"did you mean `{close}`?"
         if close
-        else "known are: " + ", ".join([*NAMES, "job.port_0", "env.NAME", "secrets.NAME"])
+        else "known are: " + ", ".join([*NAMES, "job.port_0", "env.NAME", "matrix.NAME", "secrets.NAME"])
     )
     return InputError(f"unknown reference `${{{{ {name} }}}}`", where=_where(text, start), hint=hint)
 

@@ -68,7 +68,7 @@ def test_workflows_load(block, tmp_path, plugins):
     (tmp_path / ".dstack" / "workflows.yaml").write_text(block.text, encoding="utf-8")
     workflows = load_workflows(tmp_path)
     assert workflows.names()
-    for name in workflows.names():
+    for name in (job for workflow in workflows.names() for job in workflows.jobs(workflow)):
         raw = workflows.get(name)
         assert resolve(raw, OwnProperties(plugins.provider(raw.provider)), {}, (), {}).name == name
 

@@ -63,6 +63,9 @@ class Scene:
     def change(self, name: str, **changes: object) -> None:
         self.workflows[name] = replace(self.workflows[name], **changes)
 
+    def cells(self, name: str) -> list[str]:
+        return [w.name for w in self.workflows.values() if w.cell and w.cell.workflow == name] or [name]
+
     def define(self, name: str) -> tuple[Workflow, JobSpec]:
         self.asked.append(name)
         if name not in self.workflows:
@@ -89,8 +92,9 @@ class Scene:
         snapshot = digest("snapshot", self.paths)
         self.snapshots[snapshot] = dict(self.paths)
         self.asked.clear()
+        names = {*self.workflows, *(w.cell.workflow for w in self.workflows.values() if w.cell)}
         around = Surroundings(
-            self.store, snapshot, self.paths, self.workflows.keys(), self.define, self.tag, self.snapshots.get
+            self.store, snapshot, self.paths, names, self.define, self.tag, self.snapshots.get, self.cells
         )
         return make_plan(Request(target, "me/repo", **request), around)
 

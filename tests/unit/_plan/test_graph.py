@@ -18,7 +18,7 @@ def order(graph, target):
         asked.append(name)
         return graph[name]
 
-    names = ordered(target, needs, lambda name: f"file:{name}")
+    names = ordered([target], needs, lambda name: f"file:{name}")
     assert sorted(asked) == sorted(names), "each is asked once, and nothing that is not needed"
     return names
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dstack_core._ledger.traces import Input
 from dstack_core._plan.job import PlannedJob, Reused, Source
 from dstack_core._plan.key import base_key, definition, overlay
-from dstack_core.models import Artifact, ArtifactSpec, Gpu, JobSpec, Requirements, Retry
+from dstack_core.models import Artifact, ArtifactSpec, Cell, Gpu, JobSpec, Requirements, Retry
 
 SPEC = JobSpec(
     ("bash",), "echo", {"LR": "0.1"}, ("a",), "3.10", "ubuntu", "src", 1, (ArtifactSpec("./data"),), executor="process"
@@ -40,7 +40,9 @@ COUNTS_NOT_IN_SPEC = {
     "max_duration": 60.0,
     "reusable": False,
 }
-COUNTS_IN_JOB = {"workflow": "train2", "repo": "you/repo", "provider": "docker", "ad_hoc": True}
+COUNTS_IN_JOB = {
+    "workflow": "train2", "repo": "you/repo", "provider": "docker", "ad_hoc": True, "cell": Cell("train", {"a": "1"}),
+}  # fmt: skip
 COUNTS_NOT_IN_JOB = {
     "name": "train-1",
     "watched": "v" * 32,
@@ -135,3 +137,8 @@ def test_later_dep_wins_at_one_path_and_the_key_knows():
     assert key(inputs=(one, two)) != key(inputs=(two, one))
     elsewhere = Input("elsewhere", (Artifact("q", "3"),))
     assert key(inputs=(one, elsewhere)) == key(inputs=(elsewhere, one))
+
+
+def test_how_many_cells_run_at_once_does_not_count():
+    cells = [Cell("train", {"a": "1"}, most) for most in (None, 2)]
+    assert len({key(replace(JOB, cell=cell)) for cell in cells}) == 1

@@ -25,7 +25,8 @@ def resolved(project, block):
     loaded = load_workflows(project.write(block).root)
     assert loaded.problems == []
     assert loaded.names()
-    return {name: resolve(loaded.get(name), OwnProperties(BashProvider()), {}, (), {}) for name in loaded.names()}
+    jobs = [job for name in loaded.names() for job in loaded.jobs(name)]
+    return {job: resolve(loaded.get(job), OwnProperties(BashProvider()), {}, (), {}) for job in jobs}
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -326,7 +326,6 @@ def test_scalars(project, lines, name, value):
         ("Resources: {}", "5:5", "did you mean `resources`?"),
         ("artefacts: []", "5:5", "did you mean `artifacts`?"),
         ("qqqqq: 1", "5:5", "known are: artifacts, commands, deps, env"),
-        ("matrix: {a: [1]}", "5:5", "`matrix` is not supported yet"),
         ("nodes: 2", "5:5", "`nodes` is not supported yet"),
         ("python: latest", "5:13", "`python`: must be a version"),
         ("ports: [8000]", "5:12", "not supported yet"),
