@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from dstack_core._cli.context import Context
 from dstack_core._content.logs import LogCursor, LogEntry, LogReader
 from dstack_core._engine.advance import advance
+from dstack_core._engine.outcome import Ending, after
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import JobRecord
 from dstack_core._ledger.runs import ask_to_end, log_prefix
@@ -188,9 +189,10 @@ class _Looks:
             self._told[record.job] = attempt.number
             if self._shown.get(record.job) in (f"interrupted {attempt.number}", f"submitted {attempt.number}"):
                 continue
-            status = "interrupted" if attempt.status == "interrupted" else "submitted"
-            then = replace(record, status=status, reason=attempt.reason, attempts=record.attempts[: attempt.number])
-            self._presenter.job(then)
+            attempts = record.attempts[: attempt.number]
+            ending = Ending(attempt.status, attempt.exit_code, attempt.reason)
+            then = after(ending, attempts, self._view.plan.job(record.job).spec.retry)
+            self._presenter.job(replace(record, status=then.status, reason=then.reason, attempts=attempts))
 
 
 def _interrupted(context: Context, view: RunView, presenter: Presenter) -> bool:

@@ -14,17 +14,30 @@ from dstack_core._cli.lookup import Warnings, find_run, suggest
 from dstack_core._cli.render import table, write_json
 from dstack_core._cli.runs import COLUMNS as RUN_COLUMNS
 from dstack_core._cli.runs import FORMATS as RUN_FORMATS
-from dstack_core._cli.runs import Row, look, moment, run_row
-from dstack_core._ledger.records import FINISHED, JobRecord, RunRecord
+from dstack_core._cli.runs import Row, look, moment, run_row, until
+from dstack_core._engine.outcome import attempts_allowed
+from dstack_core._ledger.records import FINISHED, WAITING, JobRecord, RunRecord
 from dstack_core._ledger.runs import read_job, read_plan
 from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.codec import loads
 from dstack_core.errors import DstackError, NotFoundError, StoreError
 
-COLUMNS: Final = ("job", "status", "attempt", "duration", "exit_code", "artifacts", "reused_from", "reason")
+COLUMNS: Final = (
+    "job",
+    "status",
+    "attempt",
+    "attempts_allowed",
+    "next_try",
+    "duration",
+    "exit_code",
+    "artifacts",
+    "reused_from",
+    "reason",
+)
 FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
     "duration": words.duration,
+    "next_try": until,
     "artifacts": lambda artifacts: ", ".join(artifact["path"] for artifact in artifacts),
 }
 
@@ -49,7 +62,7 @@ class JobsListing:
         if status not in FINISHED:
             run, status = look(self._here, run, self._warn)
         self._run = run_row(run, status)
-        rows = [_row(job) for _, job in job_records(self._here.store, run, self._warn)]
+        rows = [_row(planned, job) for planned, job in job_records(self._here.store, run, self._warn)]
         self.columns = [c for c in COLUMNS if c in ("job", "status") or any(row[c] not in (None, []) for row in rows)]
         return rows
 
@@ -110,12 +123,15 @@ def _without_record(run: RunRecord, planned: PlannedJob) -> JobRecord:
     return JobRecord(run.name, planned.name, "submitted")
 
 
-def _row(job: JobRecord) -> Row:
+def _row(planned: PlannedJob, job: JobRecord) -> Row:
     last = job.attempts[-1] if job.attempts else None
+    waits = job.status in WAITING and job.not_before > time.time()
     return {
         "job": job.job,
         "status": job.status,
         "attempt": last.number if last else None,
+        "attempts_allowed": attempts_allowed(job.attempts, planned.spec.retry),
+        "next_try": moment(job.not_before) if waits else None,
         "duration": round((last.finished or time.time()) - last.started, 3) if last else None,
         "started": moment(last.started) if last else None,
         "finished": moment(last.finished) if last else None,

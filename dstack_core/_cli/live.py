@@ -20,10 +20,10 @@ from rich.text import Text
 
 from dstack_core._cli import words
 from dstack_core._cli.logtext import clean
-from dstack_core._cli.show import Lines, job_line, prefix_of, run_line
+from dstack_core._cli.show import Lines, attempt_words, job_line, next_try, prefix_of, run_line
 from dstack_core._content.logs import LogEntry
 from dstack_core._engine.view import RunView
-from dstack_core._ledger.records import CLAIMED, JobRecord
+from dstack_core._ledger.records import CLAIMED, WAITING, JobRecord
 
 STYLES: Final = {
     "done": "green",
@@ -90,7 +90,9 @@ class LivePresenter:
     def tick(self, view: RunView) -> None:
         """What runs now."""
         self._live.start()
-        running = [d.value for d in view.jobs.values() if d.value.status in CLAIMED]
+        now = time.time()
+        records = [document.value for document in view.jobs.values()]
+        running = [job for job in records if job.status in CLAIMED or (job.not_before > now and job.status in WAITING)]
         self._live.update(self._running(view, running))
         self._flush()
 
@@ -134,12 +136,18 @@ class LivePresenter:
         table = Table.grid(padding=(0, 1))
         now = time.time()
         for record in running[:MOST_JOBS]:
+            retry = view.plan.job(record.job).spec.retry
+            if record.status in WAITING:
+                attempt = attempt_words(record, retry, len(record.attempts) + 1)
+                table.add_row(self._spinner, Text(record.job, style="bold"), Text(attempt), Text(), next_try(record))
+                continue
             waiting = self._lines[record.job].tail(BESIDE) if record.job in self._lines else b""
             took = words.duration(now - record.attempts[-1].started)
+            status = ", ".join(filter(None, (record.status, attempt_words(record, retry))))
             table.add_row(
                 self._spinner,
                 Text(record.job, style="bold"),
-                Text(record.status, style="cyan"),
+                Text(status, style="cyan"),
                 Text(took, style="dim"),
                 _bar(record) or Text.from_ansi(_last_states(waiting), no_wrap=True, overflow="ellipsis"),
             )

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import click
@@ -18,6 +18,7 @@ from dstack_core._cli.lookup import Warnings, complete_run, find_run, warn
 from dstack_core._cli.runs import look
 from dstack_core._cli.show import prefix_of
 from dstack_core._content.logs import LogReader
+from dstack_core._engine.outcome import attempts_allowed
 from dstack_core._ledger.records import FINISHED, Attempt, JobRecord, RunRecord
 from dstack_core._ledger.runs import log_prefix
 from dstack_core.errors import NotFoundError
@@ -91,10 +92,13 @@ class _Logs:
     timestamps: bool
     as_json: bool
     problem: Warnings
+    allowed: dict[str, int | None] = field(default_factory=dict)
 
     def print(self, job: str | None, attempt: int | None) -> None:
         """Those of one job, of one attempt, or all."""
-        records = [record for _, record in job_records(self.here.store, self.run, self.problem, job)]
+        found = list(job_records(self.here.store, self.run, self.problem, job))
+        records = [record for _, record in found]
+        self.allowed.update((record.job, attempts_allowed(record.attempts, one.spec.retry)) for one, record in found)
         tries = sorted(
             ((one.started, n, record, one) for n, record in enumerate(records) for one in record.attempts),
             key=lambda found: found[:2],
@@ -108,7 +112,10 @@ class _Logs:
             self._attempt(record, one, jobs)
 
     def _attempt(self, record: JobRecord, attempt: Attempt, jobs: list[str]) -> None:
-        name = f"{record.job}, attempt {attempt.number}" if len(record.attempts) > 1 else record.job
+        name = record.job
+        if len(record.attempts) > 1:
+            allowed = self.allowed[record.job]
+            name += f", attempt {attempt.number}{f' of {allowed}' if allowed else ''}"
         if self.as_json:
             printer: Printer = JsonPrinter(record.job, attempt.number)
         else:

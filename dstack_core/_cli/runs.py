@@ -137,9 +137,18 @@ def moment(seconds: float | None) -> str | None:
 
 def ago(text: str) -> str:
     """How long ago a `moment` is."""
+    return words.ago(time.time() - _seconds(text))
+
+
+def until(text: str) -> str:
+    """How far off a `moment` is."""
+    return f"in {words.duration(max(0, round(_seconds(text) - time.time())))}"
+
+
+def _seconds(text: str) -> int:
     import calendar
 
-    return words.ago(time.time() - calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
+    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
 FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"submitted": ago, "duration": words.duration}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
+import time
 from collections.abc import Iterator
 
 from dstack_core._cli import words
 from dstack_core._content.logs import LogEntry
+from dstack_core._engine.outcome import attempts_allowed
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import FINISHED, JobRecord, RunRecord
+from dstack_core.models import Retry
 
 
 class Lines:
@@ -47,8 +51,10 @@ def job_line(record: JobRecord) -> str | None:
     """What became of a job, in one line; None while it is under way and there is nothing to tell."""
     if record.status == "reused":
         return f"{record.job}: reused from {record.reused_from} ({record.reason})"
-    if record.status in ("interrupted", "submitted"):
-        return f"{record.job}: attempt {len(record.attempts)} ended: {record.reason}; it is tried again"
+    if record.status == "submitted":  # the reason says which attempt failed
+        return f"{record.job}: {record.reason}; {next_try(record)}"
+    if record.status == "interrupted":
+        return f"{record.job}: attempt {len(record.attempts)} ended: {record.reason}; {next_try(record)}"
     if record.status not in FINISHED:
         return None
     last = record.attempts[-1] if record.attempts else None
@@ -56,6 +62,21 @@ def job_line(record: JobRecord) -> str | None:
     saved = "".join(f", {a.path} ({words.plural(a.files, 'file')}, {words.size(a.size)})" for a in record.artifacts)
     why = f": {record.reason}" if record.reason else ""
     return f"{record.job}: {record.status}{took}{why}{saved}"
+
+
+def next_try(record: JobRecord) -> str:
+    """When a job that waits for its next attempt gets it."""
+    wait = record.not_before - time.time()
+    return f"next try in {words.duration(math.ceil(wait))}" if wait > 0 else "it is tried again"
+
+
+def attempt_words(record: JobRecord, retry: Retry, number: int | None = None) -> str:
+    """`attempt 2 of 3`; `attempt 2` after a loss without `retry:`; nothing for the only one. By default the last."""
+    number = len(record.attempts) if number is None else number
+    allowed = attempts_allowed(record.attempts, retry)
+    if allowed:
+        return f"attempt {number} of {allowed}"
+    return f"attempt {number}" if number > 1 else ""
 
 
 def run_line(run: RunRecord) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def duration(seconds: float | None) -> str:
-    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
+    """`0.4 s` (`4 s` for a whole number), `12 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
     if seconds is None:
         return ""
-    if seconds < 10:
+    if seconds < 10 and isinstance(seconds, float):
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:

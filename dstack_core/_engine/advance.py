@@ -80,7 +80,8 @@ def _release(view: RunView, machine: str) -> None:
         job = document.value
         if job.status in CLAIMED and job.machine == machine:
             try:
-                view.note(write_job(view.store, document, interrupted(job, "its machine was lost")))
+                retry = view.plan.job(job.job).spec.retry
+                view.note(write_job(view.store, document, interrupted(job, "its machine was lost", retry)))
             except ConflictError:
                 view.refresh()
 

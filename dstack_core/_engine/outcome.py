@@ -12,6 +12,8 @@ from dstack_core.models import Retry
 
 INTERRUPTIONS: Final = 10
 """After so many lost machines a job fails, rather than cost money for ever."""
+LONGEST_WAIT: Final = 3600.0
+"""Seconds to which a wait between attempts is doubled at most; one that is longer from the start stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ WISHES: Final = {
 
 @dataclass(frozen=True)
 class Next:
-    """What becomes of the job: its status, why, and when it may be tried again."""
+    """What becomes of the job: its status, why, and when it may be tried again (0.0: at once)."""
 
     status: str
     reason: str | None
@@ -50,26 +52,43 @@ def after(ending: Ending, attempts: Sequence[Attempt], retry: Retry) -> Next:
 
     Interruptions and failures are counted apart: a lost machine never uses up a retry.
     """
+    times = sum(attempt.status == ending.status for attempt in attempts)
     if ending.status == "interrupted":
-        lost = sum(a.status == "interrupted" for a in attempts)
-        if lost >= INTERRUPTIONS:
-            return Next("failed", f"its machine was lost {lost} times")
-        return Next("interrupted", ending.reason)
-    if ending.status == "failed" and "failed" in retry.on:
-        failures = sum(a.status == "failed" for a in attempts)
-        if failures < retry.attempts:
-            wait = retry.backoff * 2 ** (failures - 1)
-            return Next(
-                "submitted",
-                f"attempt {failures} of {retry.attempts} failed: {ending.reason}",
-                time.time() + wait if wait else 0.0,
-            )
+        if "interrupted" not in retry.on:
+            return Next("failed", f"{ending.reason}, and `retry` is not for that")
+        if times >= INTERRUPTIONS:
+            return Next("failed", f"its machine was lost {times} times")
+        return Next("interrupted", ending.reason, _not_before(retry, times))
+    if ending.status == "failed" and "failed" in retry.on and times < retry.attempts:
+        why = f"attempt {times} of {retry.attempts} failed: {ending.reason}"
+        return Next("submitted", why, _not_before(retry, times))
     return Next(ending.status, ending.reason)
 
 
-def interrupted(job: JobRecord, reason: str) -> JobRecord:
+def attempts_allowed(attempts: Sequence[Attempt], retry: Retry) -> int | None:
+    """How many attempts there may be in all, those that were lost with their machine included; None: only one."""
+    if retry.attempts == 1 or "failed" not in retry.on:
+        return None
+    return retry.attempts + sum(attempt.status == "interrupted" for attempt in attempts)
+
+
+def interrupted(job: JobRecord, reason: str, retry: Retry) -> JobRecord:
     """The record of a claimed job whose runner is no more."""
     last = replace(job.attempts[-1], status="interrupted", finished=time.time(), reason=reason)
     attempts = (*job.attempts[:-1], last)
-    following = after(Ending("interrupted", reason=reason), attempts, Retry())
-    return replace(job, status=following.status, reason=following.reason, ports=(), transfer=(), attempts=attempts)
+    following = after(Ending("interrupted", reason=reason), attempts, retry)
+    return replace(
+        job,
+        status=following.status,
+        reason=following.reason,
+        not_before=following.not_before,
+        ports=(),
+        transfer=(),
+        attempts=attempts,
+    )
+
+
+def _not_before(retry: Retry, times: int) -> float:
+    if not retry.backoff:
+        return 0.0
+    return time.time() + min(retry.backoff * 2.0 ** (times - 1), max(retry.backoff, LONGEST_WAIT))

@@ -107,7 +107,7 @@ class Runner:
             if job.status in CLAIMED and job.machine == self._host.machine.id and job.job not in self._running:
                 spec = self._view.plan.job(job.job).spec
                 self._host.executor(spec.executor).sweep(label(self._host.machine.id, job.job, len(job.attempts)))
-                again = interrupted(job, "its runner was killed")
+                again = interrupted(job, "its runner was killed", spec.retry)
                 with contextlib.suppress(ConflictError):  # it has changed: the next refresh tells
                     self._view.note(write_job(self._host.store, document, again))
 

@@ -90,6 +90,18 @@ def test_max_duration_is_seen_while_the_log_is_full(store):
     writer.close()
 
 
+def test_max_duration_ends_a_job_that_does_not_listen(store, monkeypatch):
+    monkeypatch.setattr("dstack_core._runner.execute.GRACE", 0.2)
+    store.up = True
+    writer = LogWriter(store, "logs/a")
+    asked = []
+    output = Output(writer.write)
+    execution = Shell("trap 'echo no' TERM; while :; do sleep 0.02; done", output)
+    ending = watch(execution, output, Watch(lambda: None, asked.append, lambda passed: None, 0.2))
+    assert (ending.status, ending.exit_code, asked) == ("failed", None, ["failed"])
+    writer.close()
+
+
 def test_a_job_goes_on_when_there_is_room_again_and_nothing_is_lost(store):
     writer = LogWriter(store, "logs/a")
 
