@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from dstack_core._cli.context import Context, context
@@ -14,7 +16,7 @@ from dstack_core._cli.runs import Listing, RunsListing, Selection
 @click.option("-a", "--all", "everything", is_flag=True, help="Show all finished runs, too.")
 @click.option("-n", "--last", type=click.IntRange(min=0), metavar="N", help="Show the last N finished runs, too.")
 @click.option("--all-repos", is_flag=True, help="Show the runs of all repositories.")
-@click.option("-w", "--watch", is_flag=True, help="Go on showing changes, until Ctrl+C.")
+@click.option("-w", "--watch", is_flag=True, help="Show how it goes on, until Ctrl+C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one object a line.")
 def ps(run: str | None, everything: bool, last: int | None, all_repos: bool, watch: bool, as_json: bool) -> None:
     """Show the active runs, or the last finished one if none is active; with RUN, its jobs.
@@ -23,8 +25,9 @@ def ps(run: str | None, everything: bool, last: int | None, all_repos: bool, wat
     forward on the way.
     """
     here = context()
+    selection = Selection(everything, last, all_repos or _outside(here))
     if run is None:
-        shown: Listing = RunsListing(here, Selection(everything, last, all_repos or _outside(here)))
+        shown: Listing = RunsListing(here, selection)
     elif everything or last is not None or all_repos:
         raise click.UsageError("RUN goes with --watch and --json only.")
     else:
@@ -33,10 +36,15 @@ def ps(run: str | None, everything: bool, last: int | None, all_repos: bool, wat
         shown = JobsListing(here, find_run(here.store, here.repo, run).name)
     if not watch:
         shown.print(as_json=as_json)
-        return
-    from dstack_core._cli.watch import watch as go_on
+    elif sys.stdout.isatty() and not as_json:
+        from dstack_core._cli.board import Board
+        from dstack_core._cli.watch import watch_on_screen
 
-    go_on(shown, as_json=as_json)
+        watch_on_screen(Board(here, selection, run))
+    else:
+        from dstack_core._cli.watch import watch as go_on
+
+        go_on(shown, as_json=as_json)
 
 
 def _outside(here: Context) -> bool:

@@ -35,13 +35,12 @@ def table(
     if sys.stdout.isatty():
         from rich.console import Console
 
-        Console(highlight=False).print(rich_table(columns, rows, formats))
+        Console(highlight=False).print(_rich_table(columns, rows, formats))
     else:
         _plain_table(_titles(columns), _cells(columns, rows, formats), titles=titles)
 
 
-def rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], formats: Formats | None = None) -> Table:
-    """The table for a terminal, for what is shown again and again. Arguments as for `table`."""
+def _rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], formats: Formats | None = None) -> Table:
     from rich.table import Table
     from rich.text import Text
 

@@ -123,6 +123,14 @@ class LogReader:
                 high = middle - 1
         return best
 
+    def near_end(self, size: int) -> LogCursor:
+        """A place from which about the last `size` bytes are read; what they begin with may be a `gap`."""
+        last = max(self._store.list(self._prefix + "/"), key=lambda info: info.key, default=None)
+        number = self._number(last.key) if last else None
+        if last is None or number is None:
+            return LogCursor()
+        return LogCursor(number, max(0, last.size - size), 0)
+
     def _segment(self, cursor: LogCursor) -> bytes:
         try:
             return self._store.read(segment_key(self._prefix, cursor.segment), cursor.offset, _AT_ONCE).data

@@ -111,7 +111,7 @@ def test_cells_that_save_to_one_path_are_listed_apart_and_cannot_be_tagged_toget
         """)
     for arguments in (("run", "w", "--tag", "t"), ("run", "end"), ("plan", "end")):
         done = project.dstack(*arguments, expect=65)
-        assert re.search(r"workflows.yaml:2: w\[n=1\] and w\[n=2\] both save out", done.err)
+        assert re.search(r"workflows.yaml:2:5: w\[n=1\] and w\[n=2\] both save out", done.err)
         assert "${{ matrix.KEY }}" in done.err
     project.dstack("run", "w")
     assert re.findall(r"^w\[n=\d\] +out\b", project.dstack("ls", project.run()).out, re.MULTILINE) == [

@@ -37,18 +37,26 @@ def test_retry_on_the_command_line(project):
     assert "bash: attempt 1 of 2 failed: exit code 1; it is tried again" in done.err
 
 
-def test_the_wait_is_shown_and_kept(project, failing):
-    failing("{attempts: 3, backoff: 2s}")
+def test_the_wait_is_shown(project, failing):
+    failing("{attempts: 3, backoff: 1d}")
     project.dstack("run", "work", "-d")
-    until = waiting(project).not_before
+    waiting(project)
     shown = project.dstack("ps", project.run()).out
     assert "attempt 1 of 3 failed: exit code 1" in shown
+    assert "in 23 h 59 min" in shown or "in 1 d 0 h" in shown
     (row,) = json.loads(project.dstack("ps", project.run(), "--json").out)["jobs"]
     assert (row["attempt"], row["attempts_allowed"]) == (1, 3)
+    assert row["next_try"] > row["finished"]
+    project.dstack("stop", project.run(), "-y")
+
+
+def test_the_wait_is_kept(project, failing):
+    failing("{attempts: 3, backoff: 1s}")
+    project.dstack("run", "work", "-d")
     project.finished()
     first, second = project.job("work").attempts
     assert (first.status, second.status) == ("failed", "done")
-    assert second.started >= until
+    assert second.started >= first.finished + 1
     assert "work, attempt 2 of 3:" in project.dstack("logs", project.run()).err
 
 
