@@ -77,9 +77,9 @@ def _run(watched: Watched, width: int, room: int, frame: str) -> Iterator[Text]:
     yield head
     lines = [line._replace(name=one_line(line.name), more=one_line(line.more)) for line in _jobs(watched, frame)]
     fold = _fold(watched)
-    shown, hidden = _fit(lines, room - 1 - bool(fold))
-    waits = watched.counts["submitted"] + watched.counts["interrupted"] - sum(line.kind == "waiting" for line in lines)
-    hidden["waiting"] += waits - sum(line.kind == "retrying" for line in lines)
+    kinds = Counter(line.kind for line in lines)
+    waits = watched.counts["submitted"] + watched.counts["interrupted"] - kinds["waiting"] - kinds["retrying"]
+    shown, hidden = _fit(lines, room - 1 - bool(fold), waits)
     rows = [_row(line, width, max((len(line.name) for line in shown), default=0)) for line in shown]
     if fold:
         rows.insert(0, fold)
@@ -89,13 +89,13 @@ def _run(watched: Watched, width: int, room: int, frame: str) -> Iterator[Text]:
         yield Text.assemble(("└─ " if number == len(rows) else "├─ ", "dim"), row)
 
 
-def _fit(lines: list[Line], room: int) -> tuple[list[Line], Counter[str]]:
-    """Those for which there is room, and how many of each kind there are besides."""
+def _fit(lines: list[Line], room: int, waits: int) -> tuple[list[Line], Counter[str]]:
+    """Those for which there is room, and how many of each kind there are besides; `waits` more wait, in any case."""
     some = max(1, room // 4)  # failures are worth knowing, and must not hide what goes on
     failures = [line for line in lines if line.kind == "failed"]
     order = [*failures[:some], *(line for line in lines if line.kind != "failed"), *failures[some:]]
-    kept = order if len(order) <= room else order[: max(0, room - 1)]
-    return kept, Counter(line.kind for line in order[len(kept) :])
+    kept = order if len(order) + bool(waits) <= room else order[: max(0, room - 1)]
+    return kept, Counter(line.kind for line in order[len(kept) :]) + Counter(waiting=waits)
 
 
 def _jobs(watched: Watched, frame: str) -> Iterator[Line]:

@@ -119,6 +119,7 @@ def _without_record(run: RunRecord, planned: PlannedJob) -> JobRecord:
             artifacts=planned.reused.artifacts,
             reason=planned.reason,
             reused_from=source,
+            saved=planned.reused.duration,
         )
     return JobRecord(run.name, planned.name, "submitted")
 
@@ -138,6 +139,7 @@ def _row(planned: PlannedJob, job: JobRecord) -> Row:
         "exit_code": job.exit_code,
         "artifacts": [{"path": a.path, "files": a.files, "size": a.size, "tree": a.tree} for a in job.artifacts],
         "reused_from": job.reused_from,
+        "saved": job.saved if job.reused_from else None,
         "reason": job.reason,
         "warnings": list(job.warnings),
         "ports": list(job.ports),

@@ -21,6 +21,7 @@ from rich.text import Text
 from dstack_core._cli import words
 from dstack_core._cli.logtext import clean
 from dstack_core._cli.show import Lines, attempt_words, job_line, next_try, prefix_of, run_line
+from dstack_core._cli.summary import Took, cells, gained, took, where
 from dstack_core._content.logs import LogEntry
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import CLAIMED, WAITING, JobRecord
@@ -97,9 +98,18 @@ class LivePresenter:
         self._flush()
 
     def end(self, view: RunView) -> None:
-        """The last line."""
+        """What it came to, and the last line."""
         self.close()
-        self._console.print(Text(run_line(view.run), style=f"bold {STYLES.get(view.run.status, '')}".strip()))
+        style = f"bold {STYLES.get(view.run.status, '')}".strip()
+        if not view.finished:
+            self._console.print(Text(run_line(view.run), style=style))
+            return
+        jobs, more = took(view)
+        if jobs:
+            self._console.print(_times(jobs, more))
+        self._console.print(Text.assemble((run_line(view.run), style), gained(view)))
+        if command := where(view):
+            self._console.print(Text.assemble("artifacts: ", (command, "bold")))
 
     def close(self) -> None:
         """Give the terminal back as it was."""
@@ -159,6 +169,18 @@ class LivePresenter:
         if not running:
             table.add_row(self._spinner, Text(view.status(), style="cyan"))
         return Group(table, Text("  " + ", ".join(more), style="dim")) if more else table
+
+
+def _times(jobs: list[Took], more: int) -> RenderableType:
+    """How long the jobs took."""
+    titles, *lines = cells(jobs)
+    table = Table(*titles, box=None, pad_edge=False, header_style="dim")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for name, status, *times in lines:
+        table.add_row(Text(name), Text(status, style=STYLES.get(status, "")), *times)
+    table.columns[0].overflow = "fold"
+    return Group("", table, *([Text(f"and {more} more, which took less", style="dim")] if more else []))
 
 
 def _bar(record: JobRecord) -> RenderableType | None:

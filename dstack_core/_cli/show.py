@@ -127,8 +127,14 @@ class PlainPresenter:
 
     def end(self, view: RunView) -> None:
         """The last line."""
+        from dstack_core._cli.summary import gained, where
+
         sys.stdout.flush()
-        print(run_line(view.run), file=sys.stderr, flush=True)
+        line = run_line(view.run)
+        if view.finished:
+            command = where(view)
+            line += gained(view) + (f"; artifacts: {command}" if command else "")
+        print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """The reader gets the rest."""

@@ -67,13 +67,16 @@ def _reuse(view: RunView, tell: Tell, name: str) -> bool:
     if verdict.reused is None:
         return False
     source = f"{verdict.reused.run}/{verdict.reused.job}"
-    return _record(
-        view,
-        tell,
-        JobRecord(
-            view.run.name, name, "reused", artifacts=verdict.reused.artifacts, reason=verdict.reason, reused_from=source
-        ),
+    job_record = JobRecord(
+        view.run.name,
+        name,
+        "reused",
+        artifacts=verdict.reused.artifacts,
+        reason=verdict.reason,
+        reused_from=source,
+        saved=verdict.reused.duration,
     )
+    return _record(view, tell, job_record)
 
 
 def _finish(view: RunView, tell: Tell) -> None:

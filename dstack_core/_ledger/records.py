@@ -51,7 +51,10 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a job. `exit_code` is the user's; None when none was reached."""
+    """One try at a job. `exit_code` is the user's; None when none was reached.
+
+    `phases`: seconds that it took to `prepare` code and inputs, to make the `environment`, to `run`, and to `save`.
+    """
 
     number: int
     machine: str
@@ -72,6 +75,7 @@ class JobRecord:
         artifacts: what it left behind, complete when the status is a finished one.
         reason: why it has this status, in words, when that is not obvious.
         reused_from: `RUN/JOB` whose artifacts it took over.
+        saved: seconds that it took to make what it took over.
         ports: PORT_n on the machine, while it runs.
         transfer: bytes done and bytes in all, while it downloads or uploads for longer than a moment.
         not_before: earliest time of the next attempt.
@@ -84,6 +88,7 @@ class JobRecord:
     artifacts: tuple[Artifact, ...] = ()
     reason: str | None = None
     reused_from: str | None = None
+    saved: float = 0.0
     warnings: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     transfer: tuple[int, ...] = ()

@@ -108,7 +108,7 @@ class JobAttempt:
             self._workspace.remove()
 
     def _execute(self, workspace: Workspace, values: Values, log: LogWriter, saver: Saver) -> Ending:
-        with self._phase("download"):
+        with self._phase("prepare"):
             inputs = self._restored()
             transfer = Transfer(self._downloading, sum(artifact.size for artifact in inputs))
             workspace.make(self._host.store, self._host.plan.snapshot, inputs, transfer)
