@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
 from dstack_core._cli import words
-from dstack_core._cli.context import Context, context
-from dstack_core._cli.jobs import job_records
-from dstack_core._cli.lookup import complete_run_or_tag, find_run, find_tag, suggest, warn_of
+from dstack_core._cli.context import context
+from dstack_core._cli.kept import Kept, escaped, inside, kept_by, overlaps, place_of
+from dstack_core._cli.lookup import complete_run_or_tag, suggest
 from dstack_core._cli.render import table
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import NotFoundError
 from dstack_core.models import Artifact
 
 Row = dict[str, Any]
-
-
-def escaped(name: str) -> str:
-    """A file's name as one printable word: names are data, and bytes of them must not steer the terminal."""
-    return "".join(c if c.isprintable() and c != "\\" else _escape(c) for c in name)
-
-
 FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"path": escaped, "size": words.size, "files": lambda n: f"{n:,}"}
 
 
@@ -38,8 +30,8 @@ FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"path": escaped, "size": w
 def ls(source: str, prefix: str | None, recursive: bool, total: bool, as_json: bool) -> None:
     """List the artifacts of RUN or :TAG; with PREFIX, what is in that folder of them."""
     here = context()
-    kept = list(_of_tag(here, source[1:]) if source.startswith(":") else _of_run(here, source))
-    below = _normal(prefix)
+    kept = kept_by(here, source)
+    below = place_of(prefix)
     if below or recursive:
         rows = list(_contents(here.store, kept, below, recursive=recursive))
     else:
@@ -59,38 +51,17 @@ def ls(source: str, prefix: str | None, recursive: bool, total: bool, as_json: b
         click.echo(f"{source} has no artifacts.")
 
 
-@dataclass(frozen=True)
-class Kept:
-    """An artifact, and the job and workflow that made it; neither is known of uploaded ones."""
-
-    artifact: Artifact
-    job: str | None
-    workflow: str | None
-
-
-def _of_run(here: Context, name: str) -> Iterator[Kept]:
-    run = find_run(here.store, here.repo, name)
-    for planned, job in job_records(here.store, run, warn_of):
-        for artifact in job.artifacts:
-            yield Kept(artifact, planned.name, planned.workflow)
-
-
-def _of_tag(here: Context, name: str) -> Iterator[Kept]:
-    tag = find_tag(here.store, here.repo, name)
-    return (Kept(artifact, tag.workflow, tag.workflow) for artifact in tag.artifacts)
-
-
 def _contents(store: ArtifactStore, kept: list[Kept], below: str, *, recursive: bool) -> Iterator[Row]:
     """With `recursive` every file, link and empty folder; else what is directly in the folder, summed up."""
     for one in kept:
         found: dict[str, Row] = {}
         folders = set()
         for path, kind, size in _paths(store, one.artifact, below):
-            inside = _inside(path, below)
-            if inside is None or (kind == "dir" and path == below):
+            rest = inside(path, below)
+            if rest is None or (kind == "dir" and path == below):
                 continue
             folders.add(posixpath.dirname(path))
-            step, _, deeper = inside.partition("/")
+            step, _, deeper = rest.partition("/")
             shown = path if recursive or not deeper else posixpath.join(below, step)
             row = found.setdefault(shown, _row(one, shown, "dir" if deeper and not recursive else kind, 0, 0))
             row["size"] += size
@@ -102,19 +73,14 @@ def _paths(store: ArtifactStore, artifact: Artifact, below: str) -> Iterator[tup
     """Path, kind and size of everything in an artifact, unless none of it can be below."""
     from dstack_core._content.tree import load_tree
 
-    if _inside(artifact.path, below) is None and _inside(below, artifact.path) is None:
+    if not overlaps(artifact, below):
         return
     for entry in load_tree(store, artifact.tree):
-        yield posixpath.join(artifact.path, entry.path) if entry.path else artifact.path, entry.kind, entry.size
-
-
-def _inside(path: str, folder: str) -> str | None:
-    """`path` relative to `folder`, None when it is not in it. A file is in itself, under its own name."""
-    if not folder:
-        return path
-    if path == folder:
-        return posixpath.basename(path)
-    return path[len(folder) + 1 :] if path.startswith(folder + "/") else None
+        yield (
+            posixpath.join(place_of(artifact.path), entry.path) if entry.path else artifact.path,
+            entry.kind,
+            entry.size,
+        )
 
 
 def _row(one: Kept, path: str, kind: str, size: int, files: int) -> Row:
@@ -128,15 +94,3 @@ def _row(one: Kept, path: str, kind: str, size: int, files: int) -> Row:
         "artifact": one.artifact.path,
         "tree": one.artifact.tree,
     }
-
-
-def _normal(prefix: str | None) -> str:
-    path = posixpath.normpath(prefix) if prefix else ""
-    return "" if path == "." else path
-
-
-def _escape(char: str) -> str:
-    # Lone surrogates stand for bytes that are no UTF-8.
-    if "\udc80" <= char <= "\udcff":
-        return f"\\x{ord(char) - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode("ascii")

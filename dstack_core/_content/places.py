@@ -22,12 +22,16 @@ class Conflict(Exception):
 
 
 class Places:
-    """The folders of a tree under `root`, which exists. For one thread."""
+    """The folders of a tree under `root`, which exists. For one thread.
 
-    def __init__(self, root: bytes) -> None:
+    `whole`: files get their names when they are whole, which takes one call more for each.
+    """
+
+    def __init__(self, root: bytes, whole: bool = False) -> None:
+        self._whole = whole
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: dict[bytes, int] = {}
-        self._umask = _umask()
+        self._umask = current_umask()
 
     def close(self) -> None:
         """Let all folders go."""
@@ -73,17 +77,15 @@ class Places:
         os.fchmod(self.folder(path), mode)
 
     def write_file(self, path: bytes, data: bytes | memoryview, mode: int) -> None:
-        """Make or replace a file; it is whole under its name, or not there."""
+        """Make or replace a file. If this fails, it is not there, or as it was."""
         above, name = self._parent(path)
-        try:
-            fd = os.open(name, _NEW, mode, dir_fd=above)
-        except FileExistsError:
-            self._refuse_folder(above, name, path)
-            temporary, fd = self.temporary(path)
-            self._fill(fd, data, mode, above, temporary)
-            os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
-        else:
-            self._fill(fd, data, mode, above, name)
+        if not self._whole:
+            with suppress(FileExistsError):
+                self._fill(os.open(name, _NEW, mode, dir_fd=above), data, mode, above, name)
+                return
+        temporary, fd = self.temporary(path)
+        self._fill(fd, data, mode, above, temporary)
+        os.rename(temporary, name, src_dir_fd=above, dst_dir_fd=above)
 
     def _fill(self, fd: int, data: bytes | memoryview, mode: int, above: int, name: bytes) -> None:
         try:
@@ -141,7 +143,7 @@ class Places:
 _TEMPORARY: Final = b".dstack-"
 
 
-def _umask() -> int:
+def current_umask() -> int:
     """This process's umask, read without changing it; all bits when it cannot be known."""
     with suppress(OSError), open("/proc/self/status") as lines:
         match = re.search(r"^Umask:\s*([0-7]+)", lines.read(), re.MULTILINE)

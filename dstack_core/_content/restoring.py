@@ -44,13 +44,17 @@ def restore_entries(
     tree: Tree,
     target: Path,
     progress: Callable[[int, int], None] | None = None,
+    whole: bool = False,
 ) -> None:
-    """`restore_tree`, for a tree at hand: a part of one (`Tree.subtree`), for example."""
+    """`restore_tree`, for a tree at hand: a part of one (`Tree.subtree`), for example.
+
+    `whole`: not even when this process is killed does any file have its name before it is whole.
+    """
     base = root_bytes(target)
     if not tree.entries:
         return
     try:
-        problems = _restore(store, tree, base, progress)
+        problems = _restore(store, tree, base, progress, whole)
     except OSError as error:
         raise StoreError(
             f"{target}: cannot be written: {error.strerror}", hint="free some space, or check the permissions"
@@ -86,18 +90,18 @@ def _failure(problems: list[Problem], what: str) -> StoreError:
 
 
 def _restore(
-    store: ArtifactStore, tree: Tree, base: bytes, progress: Callable[[int, int], None] | None
+    store: ArtifactStore, tree: Tree, base: bytes, progress: Callable[[int, int], None] | None, whole: bool
 ) -> list[Problem]:
     root = tree.entries[0]
     if root.kind == "dir":
         new = make_root(base)
-        places = Places(base)
+        places = Places(base, whole)
         name = b""
     else:
         folder, _, name = base.rpartition(b"/")
         os.makedirs(folder or b"/", exist_ok=True)
         new = False
-        places = Places(folder or b"/")
+        places = Places(folder or b"/", whole)
     with Crew() as crew:
         restoring = _Restoring(store, crew, places, name, progress, tree.size)
         try:
