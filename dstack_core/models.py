@@ -135,7 +135,8 @@ class JobSpec:
     """What to run: a provider's answer. Everything that changes the result is in here.
 
     Attributes:
-        argv: the command. When `script` is not empty, the path of a private file that holds it is appended.
+        argv: the command, without secrets: other users can read it. When `script` is not empty, the path of a
+            private file that holds it is appended.
         script: program text for `argv`; `${{ }}` templates are filled in by the runner, quoted for a shell.
         env: added to the job's environment; templates are filled in as they are.
         working_dir: relative to the root of the checkout; None: the root.
@@ -158,6 +159,11 @@ class JobSpec:
     max_duration: float | None = None
     executor: str | None = None
     reusable: bool = True
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text in which the runner fills in `${{ }}`."""
+        return (self.script, *self.env.values(), *self.argv)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ COMMANDS: tuple[Entry[click.Command], ...] = (
     Entry("ls", "List the artifacts of a run or a tag", _from("ls", "ls")),
     Entry("cp", "Copy artifacts to a folder of yours", _from("cp", "cp")),
     Entry("tags", "List, add and delete tags", _from("tags", "tags")),
+    Entry("secrets", "List, add, update and delete secrets", _from("secrets", "secrets")),
     Entry("rm", "Remove finished runs from the listings", _from("rm", "rm")),
     Entry("plugins", "Show the installed plugins and what is wrong with them", _from("plugins", "plugins")),
 )

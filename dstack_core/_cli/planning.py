@@ -80,8 +80,7 @@ def plan_for(context: Context, target: Target) -> Planned:
 
 def _unused_arguments(plan: RunPlan) -> list[str]:
     job = plan.targets[0]
-    texts = (job.spec.script, *job.spec.env.values(), *job.spec.argv)
-    if not job.spec.args or any("args" in text for text in texts) or set(job.spec.args) & set(job.spec.argv):
+    if not job.spec.args or any("args" in text for text in job.spec.texts) or set(job.spec.args) & set(job.spec.argv):
         return []
     return [f"`{job.name}` has no ${{{{ run.args }}}}: the arguments {' '.join(job.spec.args)} reach nobody"]
 
@@ -92,9 +91,7 @@ def _check(context: Context, job: PlannedJob, folders: Collection[str]) -> None:
     if posixpath.normpath(spec.working_dir or ".") not in (".", *folders):
         message = f"`{job.name}`: its working_dir {spec.working_dir} is not in the repository"
         raise InputError(message, where=job.where, hint="git ignores it, or it has no files?")
-    secrets = [r.name for text in (spec.script, *spec.env.values()) if "secrets" in text for r in references(text)]
-    if remote.secret_store is None and any(name.startswith("secrets.") for name in secrets):
-        raise InputError(f"`{job.name}` uses a secret, and no secret store is configured", where=job.where)
+    _check_secrets(context, job)
     # Loading the executor takes time, and what asks for nothing special is refused by none.
     special = spec.image is not None or any(artifact.path.startswith("/") for artifact in spec.artifacts)
     if not special and spec.python == PYTHON:
@@ -103,6 +100,30 @@ def _check(context: Context, job: PlannedJob, folders: Collection[str]) -> None:
     reason = context.plugins.executor(name, remote.settings_of(name)).refuses(spec)
     if reason:
         raise InputError(f"`{job.name}` cannot run here: {reason}", where=job.where)
+
+
+def _check_secrets(context: Context, job: PlannedJob) -> None:
+    """Whether the secrets that the job uses exist, and stand where nobody else sees them."""
+    if not any("secrets" in text for text in job.spec.texts):
+        return
+    from dstack_core._engine.secrets import no_secret, open_secrets
+
+    if _secrets_in(job.spec.argv):
+        message = f"`{job.name}` has a secret in its command line, which every process of the machine can read"
+        raise InputError(message, where=job.where, hint="pass it in `env`")
+    wanted = _secrets_in(job.spec.texts)
+    known = open_secrets(context.plugins, context.remote).list(job.repo) if wanted else ()
+    for name in wanted:
+        if name not in known:
+            error = no_secret(name, known)
+            raise NotFoundError(
+                f"`{job.name}` uses a secret that is not there: {name}", hint=error.hint, where=job.where
+            )
+
+
+def _secrets_in(texts: Sequence[str]) -> list[str]:
+    names = [reference.name for text in texts if "secrets" in text for reference in references(text)]
+    return [name.removeprefix("secrets.") for name in dict.fromkeys(names) if name.startswith("secrets.")]
 
 
 class _Definitions:

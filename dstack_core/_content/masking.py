@@ -13,12 +13,14 @@ from typing import Final
 
 SHOWN: Final = b"***"
 _SHORTEST: Final = 4  # a shorter secret would mask half of the log
+_LINE: Final = 76  # characters of a line of base64, as MIME and coreutils write it
+_HTML_SAFE: Final = re.compile("[<>&\u2028\u2029]")  # what Go and PHP escape in JSON, too
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 def forms(secrets: Iterable[bytes]) -> list[bytes]:
     """What to look for, longest first: each secret and each line of it (of 4 bytes or more), as it is and as base64
-    (at any offset), URL-encoded, JSON-escaped or single-quoted for a shell."""
+    (at any offset, or alone in lines of 76), URL-encoded, JSON-escaped or single-quoted for a shell."""
     found: set[bytes] = set()
     for secret in secrets:
         for piece in {secret, secret.strip(), *(line.strip() for line in secret.splitlines())}:
@@ -29,7 +31,7 @@ def forms(secrets: Iterable[bytes]) -> list[bytes]:
 
 def _forms(piece: bytes) -> Iterable[bytes]:
     yield piece
-    for safe in (b"", b"/"):
+    for safe in (b"", b"/", b"!'()*"):  # Python's way, and JavaScript's
         for style in ("%%%02X", "%%%02x"):
             quoted = "".join(chr(b) if b in _UNRESERVED or b in safe else style % b for b in piece).encode()
             yield quoted
@@ -39,12 +41,16 @@ def _forms(piece: bytes) -> Iterable[bytes]:
         escaped = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
         yield escaped.encode("utf-8", "surrogateescape")
         yield escaped.replace("/", "\\/").encode("utf-8", "surrogateescape")
+        yield _HTML_SAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", escaped).encode("utf-8", "surrogateescape")
     yield piece.replace(b"'", b"'\\''")
     for offset in range(3):
         # The first and last characters also hold bits of the neighbours.
         start, end = (0, 2, 3)[offset], (offset + len(piece)) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             yield encode(bytes(offset) + piece)[start:end]
+    alone = base64.b64encode(piece)
+    yield alone
+    yield b"\n".join(alone[at : at + _LINE] for at in range(0, len(alone), _LINE))
 
 
 class Masker:

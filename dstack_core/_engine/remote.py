@@ -25,7 +25,7 @@ class Remote:
         return self.settings.get(plugin, {})
 
 
-DEFAULT: Final = Remote("local", backend="local", artifact_store="local", executor="process")
+DEFAULT: Final = Remote("local", "local", "local", "process", "file")
 """What is used when nothing is configured."""
 
 

@@ -18,7 +18,7 @@ from dstack_core._ledger.machines import gone, register
 from dstack_core._plugins.registry import Plugins
 from dstack_core._runner.host import Host
 from dstack_core._runner.runner import Runner
-from dstack_core.errors import ConflictError, JobError
+from dstack_core.errors import ConflictError
 from dstack_core.executor import Executor
 from dstack_core.home import dstack_home
 from dstack_core.models import RunEvent
@@ -79,9 +79,6 @@ def _executors(plugins: Plugins, remote: Remote) -> Callable[[str | None], Execu
 
 
 def _secret(plugins: Plugins, remote: Remote, repo: str, name: str) -> str:
-    if remote.secret_store is None:
-        raise JobError(
-            f"the job uses the secret {name}, but the remote {remote.name} has no secret store",
-            hint="install a secret store and name it in the remote",
-        )
-    return plugins.secret_store(remote.secret_store, remote.settings_of(remote.secret_store)).get(repo, name)
+    from dstack_core._engine.secrets import open_secrets  # few jobs use any
+
+    return open_secrets(plugins, remote).get(repo, name)

@@ -11,8 +11,10 @@ from dstack_core._plan.job import PlannedJob
 from dstack_core._runner.host import Host, label
 from dstack_core._runner.output import Output
 from dstack_core._runner.workspace import Workspace
+from dstack_core.errors import JobError
 from dstack_core.executor import Task
 
+SECRET: Final = "secrets."  # noqa: S105  the beginning of a reference
 MARK: Final = "${{"
 """Where a template begins. Few jobs have any, and the module that fills them in is slow to import."""
 
@@ -25,10 +27,10 @@ class Values:
         self._job = job
         self._attempt = attempt
         self._secrets: dict[str, str] = {}
-        for text in (job.spec.script, *job.spec.env.values(), *job.spec.argv):
+        for text in job.spec.texts:
             for name in _references(text):
-                if name.startswith("secrets."):
-                    self._secrets[name] = host.secret(name.removeprefix("secrets."))
+                if name.startswith(SECRET) and name not in self._secrets:
+                    self._secrets[name] = self._secret(name.removeprefix(SECRET))
 
     @property
     def label(self) -> str:
@@ -64,6 +66,12 @@ class Values:
             **{f"PORT_{i}": str(port) for i, port in enumerate(self.ports)},
         }
         return {**told, **{name: _filled(text, self._templates, "plain") for name, text in self._job.spec.env.items()}}
+
+    def _secret(self, name: str) -> str:
+        value = self._host.secret(name)
+        if not value:  # whatever the store thinks: with an empty one a job would run as if it had none
+            raise JobError(f"the secret {name} is empty", hint=f"dstack secrets update {name}")
+        return value
 
     def script(self) -> str:
         """The program text, every value quoted for the shell."""

@@ -15,6 +15,6 @@ fixtures; pytest then runs every test of the suite against your implementation:
 
 Say `pytest.register_assert_rewrite("dstack_core.testing")` in your conftest.py to see values when a test fails.
 
-One module for each capability: `provider`, `backend`, `artifact_store`, `executor`. Abilities that the contract leaves
-open (a `Supports...` protocol, an attribute `supports_...` of the suite) skip the tests that need them.
+One module for each capability: `provider`, `backend`, `artifact_store`, `secret_store`, `executor`. Abilities that the
+contract leaves open (a `Supports...` protocol, an attribute `supports_...` of the suite) skip the tests that need them.
 """

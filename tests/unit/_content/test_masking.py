@@ -33,6 +33,7 @@ FORMS = [
     urllib.parse.quote_plus(SECRET).encode(),
     json.dumps(SECRET.decode()).encode(),
     json.dumps(SECRET.decode(), ensure_ascii=False).encode(),
+    json.dumps(SECRET.decode()).replace("&", "\\u0026").encode(),
 ]
 
 
@@ -74,6 +75,23 @@ def test_each_line_of_a_key_is_a_secret_and_short_ones_are_not():
     assert masked([key], b"line: abcdefgh, xyz\n") == b"line: ***, xyz\n"
     assert masked([b"abc"], b"abcabc") == b"abcabc"
     assert masked([], b"all of it") == b"all of it"
+
+
+def test_a_long_secret_alone_in_base64_of_several_lines():
+    secret = bytes(range(33, 127)) * 2
+    for newline in (b"\n", b""):
+        assert masked([secret], b"a " + base64.encodebytes(secret).replace(b"\n", newline)) == b"a ***" + newline
+
+
+def test_as_javascript_encodes_a_url():
+    assert masked([b"it's (a) *secret*!"], b"u=it's%20(a)%20*secret*!&v") == b"u=***&v"
+
+
+def test_a_secret_of_several_lines_as_one_text():
+    key = b"-----BEGIN-----\nabcdefgh\nxyz\n-----END-----\n"
+    assert masked([key], b"<" + json.dumps(key.decode())[1:-1].encode() + b">") == b"<***>"
+    assert masked([key], b"<" + urllib.parse.quote(key).encode() + b">") == b"<***>"
+    assert b"abcd" not in masked([key], base64.b64encode(key))
 
 
 def test_little_is_held_back():
