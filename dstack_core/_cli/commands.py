@@ -32,6 +32,7 @@ COMMANDS: tuple[Entry[click.Command], ...] = (
     Entry("cp", "Copy artifacts to a folder of yours", _from("cp", "cp")),
     Entry("tags", "List, add and delete tags", _from("tags", "tags")),
     Entry("secrets", "List, add, update and delete secrets", _from("secrets", "secrets")),
+    Entry("code", "Compare and restore the code of a run", _from("code", "code")),
     Entry("rm", "Remove finished runs from the listings", _from("rm", "rm")),
     Entry("plugins", "Show the installed plugins and what is wrong with them", _from("plugins", "plugins")),
 )
