@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -151,7 +152,8 @@ class _Logs:
             raise NotFoundError(f"{self.run.name} has no attempt {attempt}{of}", hint=f"dstack ps {self.run.name}")
         for record in records:
             if record.reused_from:
-                self._tell(f"{record.job} was reused: dstack logs {record.reused_from.replace('/', ' ', 1)}")
+                run, _, source = record.reused_from.partition("/")
+                self._tell(f"{record.job} was reused: dstack logs {run} {shlex.quote(source)}")
             else:
                 why = f" ({record.reason})" if record.reason else ""
                 self._tell(f"{record.job} wrote nothing: it is {record.status}{why}")

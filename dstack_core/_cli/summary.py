@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from dstack_core._cli import words
 from dstack_core._engine.view import RunView
@@ -17,8 +16,7 @@ MOST: Final = 12
 """Jobs that are listed."""
 
 
-@dataclass(frozen=True)
-class Took:
+class Took(NamedTuple):
     """The time that a job took, in seconds: in all, waits between attempts included, and each phase of all attempts."""
 
     job: str
