@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 def _run(context: Context, target: Target) -> int:
     from dstack_core._cli.plan import print_short
     from dstack_core._cli.planning import plan_for
+    from dstack_core._ledger.marks import saving
 
-    planned = plan_for(context, target)
-    _check_tag(target, planned)
-    draft = _store(context, target, planned)
     as_json = bool(target.options.get("json"))
-    with _later() as interrupted:
-        view = _record(context, draft)
+    with saving(context.store, f"dstack run {target.name}"):
+        planned = plan_for(context, target)
+        _check_tag(target, planned)
+        draft = _store(context, target, planned)
+        with _later() as interrupted:
+            view = _record(context, draft)
     if not as_json:
         print_short(view.run.name, planned)
     try:

@@ -69,6 +69,7 @@ def add(tag: str, run: str | None, paths: tuple[Path, ...], move: bool) -> None:
     places; one from elsewhere is found under its own name.
     """
     from dstack_core._engine.tagging import check_tag
+    from dstack_core._ledger.marks import saving
 
     if (run is None) != bool(paths):
         raise click.UsageError("Give a RUN, or files and folders with -a PATH.")
@@ -76,8 +77,9 @@ def add(tag: str, run: str | None, paths: tuple[Path, ...], move: bool) -> None:
     name = check_tag(tag.removeprefix(":"))
     if not move and here.store.exists(ledger.tag_key(here.repo, name)):
         raise ConflictError(f"the tag {name} exists", hint="--move moves it")  # before anything is uploaded
-    record = _of_run(here, name, run) if run is not None else _uploaded(here, name, paths)
-    ledger.write_tag(here.store, record, move=move)
+    with saving(here.store, f"dstack tags add {name}"):
+        record = _of_run(here, name, run) if run is not None else _uploaded(here, name, paths)
+        ledger.write_tag(here.store, record, move=move)
     shown = ", ".join(artifact.path for artifact in record.artifacts)
     click.echo(f"{name}: {shown} ({words.size(sum(artifact.size for artifact in record.artifacts))})")
 

@@ -21,6 +21,13 @@ def settle(view: RunView, tell: Tell) -> None:
 
     Loses races gladly: whoever was first has decided the same, or claimed the job.
     """
+    with contextlib.ExitStack() as marks:
+        _settle_jobs(view, tell, marks)
+    if view.progress.finished and not view.finished:
+        _finish(view, tell)
+
+
+def _settle_jobs(view: RunView, tell: Tell, marks: contextlib.ExitStack) -> None:
     moved = True
     while moved and not view.finished:
         moved = False
@@ -31,9 +38,7 @@ def settle(view: RunView, tell: Tell) -> None:
         for name, cause in list(view.progress.doomed.items()):
             moved |= end_unstarted(view, tell, name, "skipped", f"{cause} did not succeed")
         for name in [n for n in view.undecided if n in view.progress.ready]:
-            moved |= _reuse(view, tell, name)
-    if view.progress.finished and not view.finished:
-        _finish(view, tell)
+            moved |= _reuse(view, tell, name, marks)
 
 
 def end_unstarted(view: RunView, tell: Tell, name: str, status: str, reason: str) -> bool:
@@ -55,7 +60,7 @@ def _record(view: RunView, tell: Tell, job: JobRecord) -> bool:
     return True
 
 
-def _reuse(view: RunView, tell: Tell, name: str) -> bool:
+def _reuse(view: RunView, tell: Tell, name: str, marks: contextlib.ExitStack) -> bool:
     """A job whose deps ran in this run: perhaps they gave what they gave before, and it need not run."""
     job = view.plan.job(name)
     view.undecided.remove(name)
@@ -66,6 +71,12 @@ def _reuse(view: RunView, tell: Tell, name: str) -> bool:
     verdict = decide(view.store, view.plan, job, job.inputs(view.done(job)), view.load_paths)
     if verdict.reused is None:
         return False
+    from dstack_core._content.entries import tree_key
+    from dstack_core._ledger.marks import saving
+
+    marks.enter_context(saving(view.store, f"{name} of {view.run.name}", run=view.run.name))
+    if not all(view.store.exists(tree_key(artifact.tree)) for artifact in verdict.reused.artifacts):
+        return False  # freed since it was looked for
     source = f"{verdict.reused.run}/{verdict.reused.job}"
     job_record = JobRecord(
         view.run.name,

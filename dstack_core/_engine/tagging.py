@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 from dstack_core._engine.view import RunView
+from dstack_core._ledger.marks import saving
 from dstack_core._ledger.records import SUCCESS, TagRecord
+from dstack_core._ledger.runs import read_run
 from dstack_core._ledger.tags import read_tag, write_tag
 from dstack_core._plan.apart import check_apart
 from dstack_core.artifact_store import ArtifactStore
@@ -67,9 +69,11 @@ def tag_run(store: ArtifactStore, view: RunView, tag: str, user: str) -> str | N
         A warning when the tag was not set, else None.
     """
     try:
-        wanted = tag_of(view, check_tag(tag), user)
-        if not _is_set(store, wanted):
-            write_tag(store, wanted, move=True)
+        if _is_set(store, tag_of(view, check_tag(tag), user)):
+            return None
+        with saving(store, f"the tag {tag} of {view.run.name}"):
+            read_run(store, view.run.name)  # whoever was slow to come here may tag what was removed since
+            write_tag(store, tag_of(view, tag, user), move=True)
     except DstackError as error:
         return f"the tag {tag} was not set: {error}"
     return None

@@ -61,6 +61,10 @@ class JobAttempt:
         Raises:
             ConflictError: somebody else has the job, from the start or since this runner was taken for dead.
         """
+        with contextlib.ExitStack() as self._marks:
+            return self._run()
+
+    def _run(self) -> Document[JobRecord]:
         self._state.claim()
         number = self._state.attempt.number
         workspace = self._workspace = Workspace(self._host.work / short(self._job.name, number), self._job.spec)
@@ -154,8 +158,8 @@ class JobAttempt:
         def look(passed: float) -> None:
             if passed >= SETTLED and self._state.record.status == "downloading":
                 self._state.show("running", ports=values.ports)
-            if saver.save_mounted(passed):
-                self._state.show("running", artifacts=saver.artifacts)
+            if saver.is_due(passed):
+                self._save_mounted(saver, passed)
 
         return Watch(self._host.desired, stopping, look, self._job.spec.max_duration)
 
@@ -167,6 +171,7 @@ class JobAttempt:
             self._state.show("uploading")
         try:
             with self._phase("save"):
+                self._marks.enter_context(self._saving())  # until the record of the job's end names what is saved
                 saver.save(required=ending.status == "done", transfer=Transfer(self._uploading))
         except ConflictError:
             raise
@@ -175,6 +180,21 @@ class JobAttempt:
                 return Ending("failed", ending.exit_code, f"its artifacts could not be saved: {error}")
             saver.warn(f"not everything could be saved: {error}")
         return ending
+
+    def _save_mounted(self, saver: Saver, passed: float) -> None:
+        try:
+            with self._saving():
+                if saver.save_mounted(passed):
+                    self._state.show("running", artifacts=saver.artifacts)
+        except StoreError as error:
+            saver.warn(f"not saved while it ran: {error}")
+
+    def _saving(self) -> contextlib.AbstractContextManager[None]:
+        from dstack_core._ledger.marks import saving  # not for jobs without artifacts
+
+        host, run = self._host, self._host.run.name
+        what = f"{self._job.name} of {run}"
+        return saving(host.store, what, run=run, machine=host.machine.id, wait=lambda: self._heed("abort"))
 
     def _make_room(self) -> None:
         """What the job wrote may be what fills the disk, and its log and its end have to be stored yet."""

@@ -57,11 +57,13 @@ class Saver:
         if failure:
             raise failure
 
+    def is_due(self, passed: float) -> bool:
+        """Whether it is time to save mounted artifacts, `passed` seconds after the start."""
+        return passed >= self._next and any(spec.mount for spec in self._specs)
+
     def save_mounted(self, passed: float) -> bool:
-        """Save mounted artifacts if it is time, `passed` seconds after the start; whether any of them changed."""
+        """Save mounted artifacts; whether any of them changed."""
         mounted = [spec for spec in self._specs if spec.mount]
-        if not mounted or passed < self._next:
-            return False
         before = self.artifacts
         started = time.monotonic()
         for spec in mounted:

@@ -214,7 +214,8 @@ def test_nothing_of_a_finished_run_stays_in_the_work_folder(project):
     lock = "mkdir -p out/a; touch out/a/b; chmod 500 out/a; mkdir x; touch x/y; chmod 0 x"
     project.workflows(f"- {{name: work, provider: bash, artifacts: [out], commands: ['{lock}']}}")
     project.dstack("run", "work")
-    assert [path for path in (project.home / "work").rglob("*") if path.is_file()] == []
+    work = project.home / "work"
+    project.wait_for(lambda: not [p for p in work.rglob("*") if p.is_file()], "the runner to leave nothing")
 
 
 def test_outside_of_git_it_runs_as_well(cold_project):

@@ -94,6 +94,7 @@ def _make_seed(interpreter: Interpreter) -> str | None:
     os.makedirs(cache, 0o700, exist_ok=True)
     target = f"{cache}/pip-{interpreter.name}-{interpreter.version}"
     if os.path.isdir(target):
+        os.utime(target)  # in use: `dstack gc` removes what nobody has used for long
         return target
     made = subprocess.run(
         [interpreter.executable, "-I", "-c", _SEED, target], stdin=subprocess.DEVNULL, capture_output=True, check=False
