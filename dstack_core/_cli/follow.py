@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from dstack_core._cli.context import Context
+from dstack_core._cli.interrupts import deferred
 from dstack_core._content.logs import LogCursor, LogEntry, LogReader
 from dstack_core._engine.advance import advance
 from dstack_core._engine.outcome import Ending, after
@@ -150,6 +151,13 @@ class _Looks:
             time.sleep(SHORTEST_PAUSE if self._came > MUCH else pause)
 
     def _look(self, now: float) -> None:
+        """Whole, whenever Ctrl+C comes: what was read of a log and not shown would be lost when the user goes on."""
+        with deferred(impatient=True) as interrupted:
+            self._look_undisturbed(now)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _look_undisturbed(self, now: float) -> None:
         if now - self._repaired > REPAIR_PAUSE:
             self._repaired = now
             advance(self._context.engine, self._view)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from dstack_core._cli.context import Context
+from dstack_core._cli.interrupts import deferred
 from dstack_core._cli.target import Target, TargetCommand, planning_options
 from dstack_core.errors import DstackError, InputError
 
@@ -32,7 +30,7 @@ def _run(context: Context, target: Target) -> int:
         planned = plan_for(context, target)
         _check_tag(target, planned)
         draft = _store(context, target, planned)
-        with _later() as interrupted:
+        with deferred() as interrupted:  # no run must begin to exist unseen
             view = _record(context, draft)
     if not as_json:
         print_short(view.run.name, planned)
@@ -69,17 +67,6 @@ def _check_tag(target: Target, planned: Planned) -> None:
         raise InputError(f"{target.name} has no artifacts that the tag {tag} could name", hint="declare `artifacts:`")
     saved = {job.name: [artifact.path for artifact in job.spec.artifacts] for job in planned.plan.targets}
     check_apart(saved, "where the tag is used", where=planned.plan.targets[0].where)
-
-
-@contextlib.contextmanager
-def _later() -> Iterator[list[bool]]:
-    """Ctrl+C waits until the block is done; the list is not empty if it came. No run must begin to exist unseen."""
-    came: list[bool] = []
-    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _store(context: Context, target: Target, planned: Planned) -> RunRecord:

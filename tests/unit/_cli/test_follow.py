@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from dstack_core._cli import follow as following
 from dstack_core._cli.context import Context
 from dstack_core._cli.follow import follow
+from dstack_core._content.logwriting import LogWriter
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import Attempt
-from dstack_core._ledger.runs import finish_run, job_key, run_key
+from dstack_core._ledger.runs import finish_run, job_key, log_prefix, run_key
 from dstack_core._plugins import Plugins
 from dstack_core.errors import StoreError
 
@@ -132,3 +134,27 @@ def test_a_damaged_job_is_told_once(scene, flaky, here):
     presenter = Recorder(at)
     assert follow(here, RunView(flaky, "x-1"), presenter) == 1
     assert len([line for line in presenter.told if job_key("x-1", "train") in line]) == 1
+
+
+def test_ctrl_c_loses_nothing_of_what_was_read(scene, flaky, here):
+    """It comes when the first of several entries is shown; here, without a terminal, it means stop."""
+    scene.run("x-1")
+    scene.job("x-1", "train", "running", Attempt(1, "0-x", time.time(), "running"))
+    log = LogWriter(scene.store, log_prefix("x-1", "train", 1))
+    for text in (b"one", b"two", b"three"):
+        log.write("o", text)
+    log.close(0, 1.0)
+
+    def at(looks):
+        if RunView(scene.store, "x-1").run.desired == "stop":
+            finish_run(scene.store, "x-1", "stopped", None, time.time())
+
+    class Interrupted(Recorder):
+        def log(self, job, entry):
+            super().log(job, entry)
+            if len(self.told) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    presenter = Interrupted(at)
+    assert follow(here, RunView(flaky, "x-1"), presenter) == 130
+    assert presenter.told.count("train wrote") == 4  # and the end marker
