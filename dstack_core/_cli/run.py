@@ -41,7 +41,7 @@ def _run(context: Context, target: Target) -> int:
         interrupted.append(True)
     if target.options.get("detach") and not interrupted:
         if as_json:
-            _print_json(view.run)
+            _print_json(context, view.run)
         elif not view.finished:
             print(f"Follow it: dstack logs -a {view.run.name}", file=sys.stderr)
         return 0
@@ -50,7 +50,7 @@ def _run(context: Context, target: Target) -> int:
     except KeyboardInterrupt:  # before it was followed, or while the first one was dealt with
         code = _attach(context, view, quiet=as_json, interrupted=True)
     if as_json:
-        _print_json(view.run)
+        _print_json(context, view.run)
     return code
 
 
@@ -132,12 +132,11 @@ def presenter_for(view: RunView, *, quiet: bool = False) -> Presenter:
     return QuietPresenter() if quiet else PlainPresenter(jobs)
 
 
-def _print_json(run: RunRecord) -> None:
-    from dataclasses import asdict
+def _print_json(context: Context, run: RunRecord) -> None:
+    """The run and its jobs, as `dstack ps RUN --json` tells them."""
+    from dstack_core._cli.jobs import JobsListing
 
-    from dstack_core._cli.render import write_json
-
-    write_json(asdict(run))
+    JobsListing(context, run.name).print(as_json=True)
 
 
 run = TargetCommand(
@@ -147,7 +146,7 @@ run = TargetCommand(
         click.Option(["detach", "-d", "--detach"], is_flag=True, help="Do not wait for the run to end."),
         click.Option(["tag", "-t", "--tag"], metavar="TAG", help="Name the result, when it is there."),
         *planning_options(),
-        click.Option(["json", "--json"], is_flag=True, help="Print the run's record as JSON instead of its logs."),
+        click.Option(["json", "--json"], is_flag=True, help="Print the run and its jobs as JSON instead of its logs."),
     ],
     help="Run a workflow and what it needs.",
 )

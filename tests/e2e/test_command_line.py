@@ -83,10 +83,11 @@ def test_a_broken_file_is_told_with_its_place(project):
     assert "commands" in done.err
 
 
-def test_json_is_the_runs_record(project):
+def test_json_is_that_of_ps(project):
     project.workflows(WORK)
-    record = json.loads(project.dstack("run", "work", "--json").out)
-    assert (record["name"], record["status"], record["exit_code"]) == (project.run(), "done", 0)
+    told = json.loads(project.dstack("run", "work", "--json").out)
+    assert (told["run"], told["status"], told["exit_code"]) == (project.run(), "done", 0)
+    assert told == json.loads(project.dstack("ps", project.run(), "--json").out)
 
 
 def test_the_run_is_tagged_when_it_has_succeeded(project):

@@ -33,7 +33,7 @@ def test_detach_returns_and_the_run_goes_on(waiting):
 
 def test_detached_json_names_the_run(waiting):
     record = json.loads(waiting.dstack("run", "two", "-d", "--json").out)
-    assert record["name"] == waiting.run()
+    assert record["run"] == waiting.run()
     waiting.open("one")
     waiting.finished()
 
