@@ -33,7 +33,7 @@ def test_elsewhere_one_line(project):
 
 def test_json_has_the_phases_and_nothing_stands_in_its_way(project):
     project.workflows(CHAIN)
-    run = json.loads(project.dstack("run", "train", "--json").out)["name"]
+    run = json.loads(project.dstack("run", "train", "--json").out)["run"]
     jobs = json.loads(project.dstack("ps", run, "--json").out)["jobs"]
     assert [set(job["attempts"][0]["phases"]) for job in jobs] == [{"prepare", "environment", "run", "save"}] * 2
 

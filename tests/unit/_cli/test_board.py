@@ -19,7 +19,12 @@ from dstack_core._plugins import Plugins
 from dstack_core.models import Cell, JobSpec, Retry
 from tests.unit._cli.conftest import planned
 
-BEGAN = time.time() - 75
+BEGAN = 1_700_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def a_minute_later(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: BEGAN + 75)
 
 
 @pytest.fixture
@@ -59,12 +64,12 @@ def pipeline(scene, count: int = 3) -> None:
 def test_what_is_told_of_a_run(scene, board):
     pipeline(scene)
     lines = shown(board())
-    assert lines[0].startswith("odd-cat-1  w[n=2]  running  1 min 1")
+    assert lines[0].startswith("odd-cat-1  w[n=2]  running  1 min 15 s")
     assert lines[0].endswith("6 of 14 jobs")
     assert lines[1] == "├─ ✓ 3 done"
     text = " ".join(" ".join(lines).split())
     assert "✗ bad-0 failed exit code 3" in text
-    assert "busy-1 uploading 1 min 1" in text
+    assert "busy-1 uploading 1 min 15 s" in text
     assert "━━━━━━━━━━────────── 5.0 MB of 10.0 MB" in text
     assert "↻ flaky attempt 2 of 3, next try in 16 min" in text
     assert "· ready waits for room on a machine" in text
