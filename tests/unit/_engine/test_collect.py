@@ -52,6 +52,7 @@ TREES = [
 
 
 TREE = st.integers(0, len(TREES) - 1)
+BEFORE = st.tuples(TREE, TREE, st.booleans(), st.booleans())
 
 
 class Scene:
@@ -131,6 +132,27 @@ def check(store) -> None:
             assert check_tree(store, artifact.tree) == [], "an artifact of a tag"
 
 
+@contextlib.contextmanager
+def processes(**others):
+    """Actors instead of processes; `others` are stand-ins in `collect`."""
+    made = Processes()
+    stand_ins = [
+        (marks, "this_process", made.this),
+        (lease, "this_process", made.this),
+        (marks, "is_gone", made.is_gone),
+        (lease, "is_gone", made.is_gone),
+        (lease, "end", made.end),
+        (lease, "pause", stand),
+        (collecting, "pause", stand),
+        (collecting, "BATCH", 2),
+        *((collecting, name, value) for name, value in others.items()),
+    ]
+    with contextlib.ExitStack() as stack:
+        for module, name, stand_in in stand_ins:
+            stack.enter_context(mock.patch.object(module, name, stand_in))
+        yield made
+
+
 class Interleavings(RuleBasedStateMachine):
     """`open_store`: makes the store in a folder."""
 
@@ -142,27 +164,18 @@ class Interleavings(RuleBasedStateMachine):
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(dir=SHM)))
         self.stack.enter_context(mock.patch.dict(os.environ, {"DSTACK_HOME": str(folder / "home")}))
         self.store = self.open_store(folder)
-        self.processes = Processes()
-        for module, name, stand_in in (
-            (marks, "this_process", self.processes.this),
-            (lease, "this_process", self.processes.this),
-            (marks, "is_gone", self.processes.is_gone),
-            (lease, "is_gone", self.processes.is_gone),
-            (lease, "end", self.processes.end),
-            (lease, "pause", stand),
-            (collecting, "pause", stand),
-            (collecting, "BATCH", 2),
-        ):
-            self.stack.enter_context(mock.patch.object(module, name, stand_in))
+        self.processes = self.stack.enter_context(processes())
         self.scene = Scene(Stepped(self.store), folder)
 
-    @initialize(impatient=st.booleans(), before=st.lists(st.tuples(TREE, TREE, st.booleans()), min_size=1, max_size=3))
-    def begin(self, impatient: bool, before: list[tuple[int, int, bool]]) -> None:
+    @initialize(impatient=st.booleans(), before=st.lists(BEFORE, min_size=1, max_size=3))
+    def begin(self, impatient: bool, before: list[tuple[int, int, bool, bool]]) -> None:
         """Runs that ended before, some of them removed: their content is garbage, and there to be relied on."""
         # Impatient: whoever finds the lease unchanged at a second look takes gc for stopped, and kills it.
         self.stack.enter_context(mock.patch.object(lease, "STALLED", -1.0 if impatient else 1e9))
-        for code, number, removed in before:
+        for code, number, tagged, removed in before:
             run = self.scene.run(code, number)
+            if tagged:
+                self.scene.tag(run, 0)
             if removed:
                 remove_run(self.store, run)
 
@@ -250,9 +263,60 @@ def test_every_interleaving():
     run_state_machine_as_test(
         Interleavings,
         settings=settings(
-            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+SAVERS = {
+    "run": lambda scene: scene.run(1, 2),
+    "reuse": lambda scene: scene.reuse(),
+}
+
+
+def standing(number: int, folder: Path, saver: str, stops: str, then: str) -> bool:
+    """One of the two stands still before its access `number`, the other does all that it can; then the first goes on,
+    unless it is killed.
+
+    Everything that is saved is there as garbage before, to be relied on. False: it had ended before that access.
+    """
+    plain = FolderStore({"path": str(folder / "store")})
+    scene = Scene(plain, folder)
+    remove_run(plain, scene.run(1, 2))
+    scene.store = Stepped(plain)
+    stalled = -1.0 if then == "taken for stopped" else 1e9
+    with processes(CLOSED=0.0, PATIENCE=0.0) as made, mock.patch.object(lease, "STALLED", stalled):
+        acts = {"gc": scene.collect, "saver": lambda: SAVERS[saver](scene)}
+        for who in sorted(acts, key=lambda name: name != stops):
+            made.start(acts[who])
+        first, second = made.actors
+        for _ in range(number):
+            first.step()
+        came_so_far = not first.over
+        if then == "killed":
+            first.kill()
+        for _ in range(500):  # it may have to wait for the first
+            second.step()
+        check(plain)
+        made.finish()
+        check(plain)
+        list(collect(plain))
+        check(plain)
+    return came_so_far
+
+
+@pytest.mark.parametrize("then", ["waited for", "taken for stopped", "killed"])
+@pytest.mark.parametrize("stops", ["gc", "saver"])
+@pytest.mark.parametrize("saver", list(SAVERS))
+def test_one_stands_still_before_each_of_its_accesses(monkeypatch, saver, stops, then):
+    number = 0
+    while True:
+        with tempfile.TemporaryDirectory(dir=SHM) as folder:
+            monkeypatch.setenv("DSTACK_HOME", f"{folder}/home")
+            if not standing(number, Path(folder), saver, stops, then):
+                break
+        number += 1
+    assert number > 5
 
 
 @pytest.fixture
