@@ -193,7 +193,7 @@ def _neither(name: str, workflows: Sequence[str], no_workflow: NotFoundError, no
     """The error for a name that is no workflow's and no provider's: what it was most likely meant to be comes first."""
     from dstack_core._plugins.kinds import PROVIDER
     from dstack_core._plugins.known import known_names
-    from dstack_core._workflow.suggest import close_match
+    from dstack_core._suggest import close_match
 
     if name in known_names(PROVIDER):
         return PluginError(f"{no_provider.message}; and {no_workflow.message}", hint=no_provider.hint)

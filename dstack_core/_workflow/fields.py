@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from dstack_core._workflow.suggest import close_match
+from dstack_core._suggest import close_match
 from dstack_core._workflow.units import parse_duration, parse_size
 from dstack_core.errors import InputError
 from dstack_core.models import ArtifactSpec, Dep, Gpu, Retry

@@ -7,11 +7,11 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dstack_core._workflow.suggest import close_match
+from dstack_core._suggest import close_match
 from dstack_core.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from dstack_core._workflow.source import Document, Item
+    from dstack_core._yaml import Document, Item
     from dstack_core.models import Cell
 
 
@@ -171,7 +171,7 @@ class Workflows:
         return NotFoundError(f"no workflow `{name}` in {self._root / '.dstack'}", hint=hint)
 
     def _add_file(self, path: Path) -> None:
-        from dstack_core._workflow.source import read
+        from dstack_core._yaml import read
 
         try:
             document = read(path, path.relative_to(self._root).as_posix())

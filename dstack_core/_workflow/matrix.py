@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dstack_core._suggest import close_match
 from dstack_core._workflow.fields import WrongValue, items, keys, text, whole
-from dstack_core._workflow.suggest import close_match
 
 MOST: Final = 10_000
 """Cells of one workflow."""

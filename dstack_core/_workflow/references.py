@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from dstack_core._suggest import close_match
 from dstack_core._workflow import template
-from dstack_core._workflow.suggest import close_match
 from dstack_core.errors import InputError
 from dstack_core.models import Workflow
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from dstack_core._suggest import close_match
 from dstack_core._workflow import fields, matrix
 from dstack_core._workflow.fields import WrongValue
-from dstack_core._workflow.suggest import close_match
 
 Table = Mapping[str, Callable[[Any], Any]]
 

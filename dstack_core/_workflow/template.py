@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from dstack_core._workflow.suggest import close_match
+from dstack_core._suggest import close_match
 from dstack_core.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One YAML file as plain values: None, text, lists, dicts. Imports yaml, so import it late.
+"""One YAML file as plain values: None, text, lists, dicts. For workflow files and the user's config; import it late.
 
 The values are built from libyaml's events, not by `yaml.load`: its C code overflows the stack on deep nesting, reads
 `3.10` as a number, and shares what an alias repeats, so that whoever walks the result explodes. Here every limit
