@@ -25,6 +25,7 @@ import pluggy
 
 if TYPE_CHECKING:
     import click
+    from pydantic import BaseModel
 
     from dstack_core.artifact_store import ArtifactStore
     from dstack_core.backend import Backend
@@ -52,11 +53,14 @@ class Entry(Generic[T]):
         summary: one line for `dstack plugins` and `--help`.
         load: imports the implementation and returns it: for a command the `click.Command`, for everything else a
             factory (usually the class). Called only when this entry was chosen, so heavy imports belong inside it.
+        settings: imports and returns the pydantic model of what users can set (`dstack_core.settings`); None: nothing.
+            Called only when something is set. Entries of one name have one model.
     """
 
     name: str
     summary: str
     load: Callable[[], T]
+    settings: Callable[[], type[BaseModel]] | None = None
 
 
 # --- capabilities: asked once, when a name has to be resolved -------------------------------------------------------
@@ -87,7 +91,7 @@ def dstack_backends() -> Sequence[Entry[Callable[[Settings], Backend]]]:
     """Backends: where machines come from.
 
     Called: when a run needs a machine, or a machine's record is looked at.
-    Return: entries whose `load()` gives a factory of `Backend` that takes the remote's settings.
+    Return: entries whose `load()` gives a factory of `Backend` that takes its settings.
     If it raises: the plugin is reported as failed; a command that needs it fails with that reason.
     Since: 0.1.
 
@@ -107,7 +111,7 @@ def dstack_artifact_stores() -> Sequence[Entry[Callable[[Settings], ArtifactStor
     """Artifact stores: where code, artifacts, logs and records are kept.
 
     Called: by every command that looks at runs.
-    Return: entries whose `load()` gives a factory of `ArtifactStore` that takes the remote's settings.
+    Return: entries whose `load()` gives a factory of `ArtifactStore` that takes its settings.
     If it raises: the plugin is reported as failed; a command that needs it fails with that reason.
     Since: 0.1.
 
@@ -127,7 +131,7 @@ def dstack_secret_stores() -> Sequence[Entry[Callable[[Settings], SecretStore]]]
     """Secret stores: where the values of `${{ secrets.NAME }}` are kept.
 
     Called: by the runner when a job uses a secret.
-    Return: entries whose `load()` gives a factory of `SecretStore` that takes the remote's settings.
+    Return: entries whose `load()` gives a factory of `SecretStore` that takes its settings.
     If it raises: the plugin is reported as failed; a job that uses a secret fails with that reason.
     Since: 0.1.
 
@@ -144,7 +148,7 @@ def dstack_executors() -> Sequence[Entry[Callable[[Settings], Executor]]]:
     """Executors: how a runner runs one job on its machine.
 
     Called: by the runner, once for each executor that a job names.
-    Return: entries whose `load()` gives a factory of `Executor` that takes the remote's settings.
+    Return: entries whose `load()` gives a factory of `Executor` that takes its settings.
     If it raises: the plugin is reported as failed; a job that needs it fails with that reason.
     Since: 0.1.
 
@@ -180,15 +184,36 @@ def dstack_commands() -> Sequence[Entry[click.Command]]:
     raise NotImplementedError
 
 
+# --- settings of observers ------------------------------------------------------------------------------------------
+
+
+@hookspec
+def dstack_observer_settings() -> type[BaseModel]:
+    """The pydantic model of what users can set of this plugin's observers, as `Entry.settings` is a capability's.
+
+    Called: before the plugin's observers, when something is set for the plugin; and by `dstack config`.
+    Return: the model; see `dstack_core.settings`. Import it inside, for pydantic is slow to import.
+    If it raises: the plugin is reported as failed; its observers are not told.
+    Since: 0.1.
+
+    Example:
+        @hookimpl
+        def dstack_observer_settings():
+            from dstack_notify.settings import NotifySettings
+            return NotifySettings
+    """
+    raise NotImplementedError
+
+
 # --- observers: told while a run goes on, never in a command's process -----------------------------------------------
 
 
 @hookspec
-def dstack_run_started(event: RunEvent) -> None:
+def dstack_run_started(event: RunEvent, settings: Settings) -> None:
     """A runner began to work on a run.
 
     Called: by the runner, once per runner, after its machine is registered.
-    Arguments: `event`: the run, its target workflow, status and time.
+    Arguments: `event`: the run, its target workflow, status and time. `settings`: what the user set of the plugin.
     Return: ignored.
     If it raises: the exception is logged with the plugin's name; the run goes on.
     Since: 0.1.
@@ -201,11 +226,12 @@ def dstack_run_started(event: RunEvent) -> None:
 
 
 @hookspec
-def dstack_job_changed(event: JobEvent) -> None:
+def dstack_job_changed(event: JobEvent, settings: Settings) -> None:
     """A job's status changed.
 
     Called: by the runner, after the change is in the store.
-    Arguments: `event`: run, job, new status, attempt, time, and the exit code of a finished attempt.
+    Arguments: `event`: run, job, new status, attempt, time, and the exit code of a finished attempt. `settings`: what
+        the user set of the plugin.
     Return: ignored.
     If it raises: the exception is logged with the plugin's name; the job goes on.
     Since: 0.1.
@@ -219,12 +245,13 @@ def dstack_job_changed(event: JobEvent) -> None:
 
 
 @hookspec
-def dstack_run_finished(event: RunEvent) -> None:
+def dstack_run_finished(event: RunEvent, settings: Settings) -> None:
     """A run reached its last status.
 
     Called: by whoever recorded it: the runner, or a process that the command starts which found the last job finished
         (what is written there goes to `plugins.log` in `$DSTACK_HOME`). At most once.
-    Arguments: `event`: the run, its target workflow, last status and time.
+    Arguments: `event`: the run, its target workflow, last status and time. `settings`: what the user set of the
+        plugin.
     Return: ignored.
     If it raises: the exception is logged with the plugin's name; the status stays.
     Since: 0.1.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from dstack_core._cli.session import session_of
-from dstack_core._engine.remote import DEFAULT, Remote
 
 if TYPE_CHECKING:
     from dstack_core._engine.engine import Engine
+    from dstack_core._engine.remote import Remote
     from dstack_core._engine.view import RunView
     from dstack_core._plugins.registry import Plugins
     from dstack_core._workflow.own import OwnProperties
@@ -28,7 +28,6 @@ class Context:
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
-        self.remote: Remote = DEFAULT
         self._properties: dict[str, OwnProperties] = {}
 
     def properties(self, provider: str) -> OwnProperties:
@@ -45,6 +44,13 @@ class Context:
         """Keep what was learned of providers: the next command need not ask them again."""
         for own in self._properties.values():
             own.remember()
+
+    @functools.cached_property
+    def remote(self) -> Remote:
+        """The user's default remote. Raises InputError when the config is broken, NotFoundError."""
+        from dstack_core._engine.remote import find_remote
+
+        return find_remote()
 
     @functools.cached_property
     def store(self) -> ArtifactStore:

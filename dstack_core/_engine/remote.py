@@ -1,36 +1,62 @@
-"""A remote: which backend, artifact store, secret store and executor go together under one name."""
+"""A remote: which backend, stores and executors go together under one name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from dstack_core._config.reading import Config
+from dstack_core._suggest import close_match
 from dstack_core.errors import NotFoundError
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Names of plugins, and the settings that each of them gets."""
+    """Names of plugins, and the settings that the user's config has for them.
+
+    Attributes:
+        executor: runs the jobs that need no container, `container_executor` those that do.
+    """
 
     name: str
     backend: str
     artifact_store: str
     executor: str
     secret_store: str | None = None
+    container_executor: str = "docker"
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def settings_of(self, plugin: str) -> Mapping[str, Any]:
-        """The settings of one of the plugins."""
+        """The settings of one of the plugins, as they are written: making the plugin checks them."""
         return self.settings.get(plugin, {})
 
 
-DEFAULT: Final = Remote("local", "local", "local", "process", "file")
-"""What is used when nothing is configured."""
+DEFAULT: Final = Remote(
+    "local",
+    backend="local",
+    artifact_store="local",
+    executor="process",
+    secret_store="file",  # noqa: S106  the name of a plugin
+    container_executor="docker",
+)
+"""What is used when nothing is configured; what a remote of the config does not say is as here."""
 
 
-def find_remote(name: str) -> Remote:
-    """Raises NotFoundError."""
-    if name != DEFAULT.name:
-        raise NotFoundError(f"there is no remote {name}")
-    return DEFAULT
+def find_remote(name: str | None = None) -> Remote:
+    """The remote of that name; None: the user's default.
+
+    Raises:
+        NotFoundError: there is none.
+        InputError: the user's config is broken.
+    """
+    config = Config.read()
+    chosen = name or config.default or DEFAULT.name
+    if chosen != DEFAULT.name and chosen not in config.remotes:
+        close = close_match(chosen, [DEFAULT.name, *config.remotes])
+        raise NotFoundError(
+            f"there is no remote {chosen}",
+            hint=f"did you mean {close}?" if close else "dstack config --show",
+            where=None if name else config.locate("default"),
+        )
+    return replace(DEFAULT, name=chosen, settings=config.settings, **config.remotes.get(chosen, {}))

@@ -18,7 +18,7 @@ from dstack_core._plugins.check import State
 from dstack_core._plugins.kinds import COMMAND, Kind
 from dstack_core._plugins.listing import Listed
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Finding:
         provides: kind of capability -> name -> summary.
         observers: observer hooks that the plugin implements.
         printed: it writes to stdout or stderr when it is loaded.
+        settings: names under which the user can set something of it.
     """
 
     state: State
@@ -36,6 +37,7 @@ class Finding:
     provides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     observers: tuple[str, ...] = ()
     printed: bool = False
+    settings: tuple[str, ...] = ()
 
     def names(self, kind: Kind) -> list[str]:
         """The names of the capabilities of one kind."""
@@ -164,4 +166,5 @@ def finding_from(plain: Mapping[str, Any]) -> Finding:
     """A finding from its JSON. Raises KeyError, TypeError or AttributeError for anything else."""
     provides = {str(kind): {str(n): str(s) for n, s in names.items()} for kind, names in plain["provides"].items()}
     observers = tuple(str(hook) for hook in plain["observers"])
-    return Finding(plain["state"], plain["reason"], provides, observers, bool(plain["printed"]))
+    settings = tuple(str(name) for name in plain["settings"])
+    return Finding(plain["state"], plain["reason"], provides, observers, bool(plain["printed"]), settings)

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from dstack_core._plugins.catalog import Finding, finding_from
 from dstack_core._plugins.kinds import KINDS, OBSERVERS
 from dstack_core._plugins.listing import Listed
+from dstack_core._plugins.setting import models_of
 from dstack_core._plugins.world import World
 from dstack_core.errors import DstackError
 
@@ -101,8 +102,9 @@ def _examine(plugin: Listed) -> Finding:
         for kind, entry in entries:
             world.load_entry(plugin, kind, entry)
             provides.setdefault(kind.name, {})[entry.name] = entry.summary
-        hooks = world.hooks(loaded.module)
-        return Finding("ok", None, provides, tuple(hook for hook in OBSERVERS if hook in hooks), bool(loaded.printed))
+        observers = tuple(hook for hook in OBSERVERS if hook in world.hooks(loaded.module))
+        settings = tuple(has.name for has in models_of(world, plugin))
+        return Finding("ok", None, provides, observers, bool(loaded.printed), settings)
     except DstackError as error:
         reason = error.message.partition(" is failed: ")[2] or error.message
         return Finding("failed", reason)

@@ -53,7 +53,8 @@ def entries_in(answers: Iterable[Any], kind: Kind) -> list[Entry[Any]]:
         for entry in answer:
             if not isinstance(entry, Entry):
                 raise ValueError(f"`{kind.hook}` must return a list of Entry; it has an item of {type(entry).__name__}")
-            if not (isinstance(entry.name, str) and isinstance(entry.summary, str) and callable(entry.load)):
+            proper = isinstance(entry.name, str) and isinstance(entry.summary, str) and callable(entry.load)
+            if not proper or not (entry.settings is None or callable(entry.settings)):
                 raise ValueError(f"`{kind.hook}` returned a malformed Entry: {entry!r}")
             entries.append(entry)
     return entries

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from dstack_core._plugins.kinds import OBSERVERS
@@ -26,10 +26,13 @@ _BACKLOG = 10_000
 
 
 class Observers:
-    """Delivers events; no method raises or waits for a plugin, except `close`, which waits shortly."""
+    """Delivers events; no method raises or waits for a plugin, except `close`, which waits shortly.
 
-    def __init__(self, world: World, plugins: list[Listed]) -> None:
-        self._mailboxes = [_Mailbox(world, plugin) for plugin in plugins]
+    `watching`: which of the hooks each plugin may have.
+    """
+
+    def __init__(self, world: World, watching: Mapping[Listed, Collection[str]]) -> None:
+        self._mailboxes = [(_Mailbox(world, plugin), hooks) for plugin, hooks in watching.items()]
 
     def run_started(self, event: RunEvent) -> None:
         """A runner began to work on a run."""
@@ -46,12 +49,13 @@ class Observers:
     def close(self, timeout: float = 5.0) -> None:
         """Wait until the plugins have seen all events, at most `timeout` seconds in all."""
         until = time.monotonic() + timeout
-        for mailbox in self._mailboxes:
+        for mailbox, _ in self._mailboxes:
             mailbox.close(until)
 
     def _tell(self, hook: str, event: RunEvent | JobEvent) -> None:
-        for mailbox in self._mailboxes:
-            mailbox.put(hook, event)
+        for mailbox, hooks in self._mailboxes:
+            if hook in hooks:
+                mailbox.put(hook, event)
 
 
 class _Mailbox:
@@ -132,30 +136,39 @@ def observers(world: World) -> Observers:
     return Observers(world, watching(world))
 
 
-def watching(world: World) -> list[Listed]:
-    """The plugins that may have observer hooks."""
-    return [plugin for plugin in world.usable() if _may_observe(world, plugin)]
+def watching(world: World) -> Mapping[Listed, Collection[str]]:
+    """The plugins that may have observer hooks, and which."""
+    hooks = {plugin: _hooks_of(world, plugin) for plugin in world.usable()}
+    return {plugin: found for plugin, found in hooks.items() if found}
 
 
 def _hook_caller(plugin: Listed) -> Callable[[str, object], None]:
     """Load a plugin, in this thread; returns what calls one of its hooks with an event. Raises PluginError."""
+    from dstack_core._config.reading import Config
+    from dstack_core._plugins.setting import observer_model, settings_for
+
     # A world of its own: a plugin that hangs while it is loaded holds no lock that others wait for.
     alone = World.only(plugin)
     module = alone.load(plugin, foreground=False).module
+    given = Config.read().settings.get(plugin.name, {})
+    settings = settings_for(plugin, plugin.name, observer_model(alone, module), given)
 
     def call(hook: str, event: object) -> None:
-        alone.caller(module, hook)(event=event)
+        alone.caller(module, hook)(event=event, settings=settings)
 
     return call
 
 
-def _may_observe(world: World, plugin: Listed) -> bool:
+def _hooks_of(world: World, plugin: Listed) -> Collection[str]:
+    """The observer hooks that the plugin has, or may have."""
     finding = world.catalog.trusted(plugin)
     if finding is not None and finding.state == "ok":
-        return bool(finding.observers)
+        return finding.observers
     source = _source(plugin.value)
     # A hook is found by its name in the module, so the name is in its text, unless it came by a star import.
-    return source is None or bool(re.search(rf"{'|'.join(OBSERVERS)}|import\s*\*|specname|exec\(|globals\(", source))
+    if source is None or re.search(r"import\s*\*|specname|exec\(|globals\(", source):
+        return OBSERVERS
+    return [hook for hook in OBSERVERS if hook in source]
 
 
 def _source(module: str) -> str | None:

@@ -11,6 +11,7 @@ from dstack_core._plugins.kinds import Kind
 from dstack_core._plugins.listing import Listed, canonical
 from dstack_core._plugins.refusal import broken, clash, missing, switched_off
 from dstack_core._plugins.world import World
+from dstack_core.errors import DstackError
 from dstack_core.hookspecs import Entry
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     import click
 
+    from dstack_core._plugins.catalog import Finding
     from dstack_core._plugins.observe import Observers
     from dstack_core._plugins.report import PluginReport
+    from dstack_core._plugins.setting import HasSettings
     from dstack_core.artifact_store import ArtifactStore
     from dstack_core.backend import Backend
     from dstack_core.errors import PluginError
@@ -58,7 +61,7 @@ class Plugins(World):
         """
 
         def policy() -> Policy:
-            from dstack_core._config import plugin_switches
+            from dstack_core._config.reading import plugin_switches
 
             allowed, disabled = plugin_switches() if enabled else (None, frozenset())
             return Policy(enabled, disabled, allowed)
@@ -130,6 +133,23 @@ class Plugins(World):
 
         return report(self)
 
+    def names(self, kind: Kind) -> list[str]:
+        """The names of all capabilities of one kind, those of broken plugins excepted."""
+        return sorted({name for finding in self._findings().values() for name in finding.names(kind)})
+
+    def settings(self, problem: Callable[[DstackError], None]) -> list[HasSettings]:
+        """Whatever has settings. Imports those plugins; one that fails is told to `problem`."""
+        from dstack_core._plugins.setting import models_of
+
+        found: list[HasSettings] = []
+        for plugin, finding in self._findings().items():
+            if finding.state == "ok" and finding.settings:
+                try:
+                    found += models_of(self, plugin)
+                except DstackError as error:
+                    problem(error)
+        return list({has.name: has for has in reversed(found)}.values())[::-1]
+
     def observers(self) -> Observers:
         """What tells the plugins' observer hooks about runs and jobs; costs nothing when no plugin observes."""
         from dstack_core._plugins.observe import observers
@@ -138,11 +158,14 @@ class Plugins(World):
 
     # --- look-up -----------------------------------------------------------------------------------------------------
 
-    def _make(self, kind: Kind, name: str, *settings: Settings) -> object:
+    def _make(self, kind: Kind, name: str, *given: Settings) -> object:
+        """`given`: what the config says, if things of this kind have settings at all."""
         from dstack_core._plugins.load import PluginFailure, guarded
+        from dstack_core._plugins.setting import settings_for
 
         owner, entry = self._find(kind, name)
         factory = self.load_entry(owner, kind, entry)
+        settings = [settings_for(owner, name, entry.settings, of_config) for of_config in given]
         try:
             made, _ = guarded(owner, "when made", lambda: factory(*settings), foreground=False)
         except PluginFailure as failure:
@@ -167,6 +190,14 @@ class Plugins(World):
             if entry is not None:
                 return other, entry
         raise self._missing(kind, name)
+
+    def _findings(self) -> dict[Listed, Finding]:
+        """What is known of each usable plugin; what is not known is found out, in processes of their own."""
+        from dstack_core._plugins.inspection import inspect
+
+        known = {plugin: self.catalog.trusted(plugin) for plugin in self.usable()}
+        found = inspect(self, [plugin for plugin, finding in known.items() if finding is None])
+        return {plugin: finding or found[plugin] for plugin, finding in known.items()}
 
     def _named(self, name: str) -> Listed | None:
         return next((plugin for plugin in self.listed() if plugin.name == name), None)

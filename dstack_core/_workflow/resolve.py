@@ -231,7 +231,7 @@ class _Resolution:
             message, hint = getattr(wrong, "message", str(wrong)), getattr(wrong, "hint", None)
             path += tuple(getattr(wrong, "path", ()))
         else:
-            message = _SAID.get(kind) or first["msg"][:1].lower() + first["msg"][1:].replace("hould be", "must be")
+            message = _SAID.get(kind) or first["msg"][:1].lower() + first["msg"][1:].replace("should be", "must be")
         at_key = kind == "extra_forbidden" or getattr(wrong, "at_key", False)
         return self._error(path, message, hint, key=at_key)
 

@@ -11,12 +11,13 @@ import pytest
 
 from dstack_core import hookspecs
 from dstack_core._plugins.kinds import KINDS, OBSERVERS
+from dstack_core._plugins.setting import HOOK as SETTINGS
 
 HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "dstack_spec")}
 
 
 def test_every_hook_is_a_capability_or_an_observer():
-    assert set(HOOKS) == {kind.hook for kind in KINDS} | set(OBSERVERS)
+    assert set(HOOKS) == {kind.hook for kind in KINDS} | set(OBSERVERS) | {SETTINGS}
     assert len(HOOKS) <= 10
 
 

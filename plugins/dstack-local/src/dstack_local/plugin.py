@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from dstack_core.hookspecs import Entry, Settings, hookimpl
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from dstack_core.artifact_store import ArtifactStore
     from dstack_core.backend import Backend
 
@@ -24,13 +26,19 @@ def _store() -> Callable[[Settings], ArtifactStore]:
     return FolderStore
 
 
+def _settings() -> type[BaseModel]:
+    from dstack_local.settings import LocalSettings
+
+    return LocalSettings
+
+
 @hookimpl
 def dstack_backends() -> Sequence[Entry[Callable[[Settings], Backend]]]:
     """The backend `local`."""
-    return [Entry("local", "This machine", _backend)]
+    return [Entry("local", "This machine", _backend, _settings)]
 
 
 @hookimpl
 def dstack_artifact_stores() -> Sequence[Entry[Callable[[Settings], ArtifactStore]]]:
     """The artifact store `local`."""
-    return [Entry("local", "A folder on this machine", _store)]
+    return [Entry("local", "A folder on this machine", _store, _settings)]
