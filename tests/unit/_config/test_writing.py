@@ -99,7 +99,7 @@ def test_set_in_all_sorts_of_files(file, text, after):
 def test_what_cannot_be_edited_is_left_alone(file):
     text = "settings:\n  local: {grace: 5 # s\n  }\n"
     file.write_text(text)
-    with pytest.raises(InputError, match="edit|rewriting") as refused:
+    with pytest.raises(InputError, match="rewriting more") as refused:
         set_value(["settings", "local", "path"], "x")
     assert refused.value.hint == "edit the file by hand"
     assert file.read_text() == text
