@@ -23,10 +23,12 @@ def _from(module: str, attribute: str) -> Callable[[], click.Command]:
 
 
 COMMANDS: tuple[Entry[click.Command], ...] = (
+    Entry("init", "Start a project: write its first workflow file", _from("init", "init")),
     Entry("run", "Run a workflow and what it needs", _from("run", "run")),
     Entry("plan", "Show what a run would do, and why", _from("plan", "plan")),
     Entry("ps", "Show the active runs, or the jobs of a run", _from("ps", "ps")),
     Entry("logs", "Print what the jobs of a run wrote", _from("logs", "logs")),
+    Entry("open", "Open what a job serves on its ports", _from("open", "open_")),
     Entry("stop", "End runs", _from("stop", "stop")),
     Entry("ls", "List the artifacts of a run or a tag", _from("ls", "ls")),
     Entry("cp", "Copy artifacts to a folder of yours", _from("cp", "cp")),
@@ -37,6 +39,8 @@ COMMANDS: tuple[Entry[click.Command], ...] = (
     Entry("gc", "Free the space of what nothing refers to", _from("gc", "gc")),
     Entry("config", "Show and change settings", _from("config", "config")),
     Entry("plugins", "Show the installed plugins and what is wrong with them", _from("plugins", "plugins")),
+    Entry("schema", "Print the JSON Schema of workflow files, for editors", _from("schema", "schema")),
+    Entry("completion", "Print what completes names in your shell", _from("completion", "completion")),
 )
 
 

@@ -47,6 +47,9 @@ class Presenter(Protocol):
     def log(self, job: str, entry: LogEntry) -> None:
         """A job wrote something."""
 
+    def served(self, job: str, url: str) -> None:
+        """A port of a job answers."""
+
     def warn(self, message: str) -> None:
         """Something is wrong that may pass."""
 
@@ -129,6 +132,7 @@ class _Looks:
         self._logs = _Logs(view)
         self._shown: dict[str, str] = {}
         self._told: dict[str, int] = {}
+        self._answering: set[tuple[str, int]] = set()
         self._came = 0
         self._troubled: float | None = None
         self._repaired = time.monotonic()
@@ -182,6 +186,8 @@ class _Looks:
             for entry in self._logs.news(record):
                 self._came += len(entry.data)
                 self._presenter.log(name, entry)
+            if record.ports:
+                self._tell_of_ports(record)
             self._tell_of_ended_attempts(record)
             status = f"{record.status} {len(record.attempts)}"
             if self._shown.get(name) != status:
@@ -190,6 +196,15 @@ class _Looks:
                 if name in self._view.damaged:
                     self._presenter.warn(str(self._view.damaged[name]))
         self._presenter.tick(self._view)
+
+    def _tell_of_ports(self, record: JobRecord) -> None:
+        """Of each that answers, once."""
+        from dstack_core._cli.ports import address, answers
+
+        for port in record.ports:
+            if (record.job, port) not in self._answering and answers(port):
+                self._answering.add((record.job, port))
+                self._presenter.served(record.job, address(port))
 
     def _tell_of_ended_attempts(self, record: JobRecord) -> None:
         """Of those that were followed by another between two looks; what follows them starts from the beginning."""

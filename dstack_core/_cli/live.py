@@ -83,6 +83,11 @@ class LivePresenter:
         if self._waiting_size > AT_ONCE:
             self._flush()
 
+    def served(self, job: str, url: str) -> None:
+        """A line above what runs."""
+        self._flush()
+        self._console.print(Text(f"→ {job} answers at {url}", style="bold cyan"))
+
     def warn(self, message: str) -> None:
         """A line of its own."""
         self._flush()

@@ -15,7 +15,7 @@ import click
 from dstack_core._cli.context import Context, context
 from dstack_core._cli.jobs import job_records
 from dstack_core._cli.logtext import TICKS, JsonPrinter, Printer, TextPrinter
-from dstack_core._cli.lookup import Warnings, complete_run, find_run, warn
+from dstack_core._cli.lookup import Warnings, complete_job, complete_run, find_run, warn
 from dstack_core._cli.runs import look
 from dstack_core._cli.show import prefix_of
 from dstack_core._content.logs import LogReader
@@ -47,7 +47,7 @@ def _since(_: click.Context, param: click.Parameter, value: str | None) -> float
 
 @click.command()
 @click.argument("run", shell_complete=complete_run)
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=complete_job)
 @click.option("-a", "--attach", is_flag=True, help="Follow the run until it ends; exit with its code.")
 @click.option("-s", "--since", callback=_since, metavar="TIME", help="Only what is newer: 5m, 2h, 1d, or ISO 8601.")
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Only this attempt; all by default.")

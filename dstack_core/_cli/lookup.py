@@ -89,6 +89,21 @@ def complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     return _complete(ctx, incomplete, runs=True)
 
 
+def complete_job(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell: names of the jobs of the run that stands before."""
+    names: list[str] = []
+    try:
+        with ctx.scope(cleanup=False):
+            here = context()
+            from dstack_core._cli.jobs import read_run_plan
+
+            run = find_run(here.store, here.repo, str(ctx.params["run"]))
+            names = [job.name for job in read_run_plan(here.store, run).jobs]
+    except Exception:  # completion must never disturb the shell
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def complete_tag(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """For the shell: names of the repository's tags."""
     return _complete(ctx, incomplete, tags="")

@@ -22,7 +22,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run `dstack` with `args` (default: the command line) and exit."""
     arguments = list(sys.argv[1:] if args is None else args)
     if "_DSTACK_COMPLETE" in os.environ:
-        dstack.main(arguments, prog_name="dstack")
+        from dstack_core._cli.completion import complete
+
+        complete()
     sys.exit(run(arguments))
 
 

@@ -116,6 +116,11 @@ class PlainPresenter:
         else:
             out.writelines(self._lines_of(job).add(entry.stream, entry.data))
 
+    def served(self, job: str, url: str) -> None:
+        """Tell it on stderr."""
+        sys.stdout.flush()
+        print(f"{job}: answers at {url}", file=sys.stderr, flush=True)
+
     def warn(self, message: str) -> None:
         """Tell it on stderr."""
         sys.stdout.flush()
@@ -157,6 +162,9 @@ class QuietPresenter:
         """Nothing."""
 
     def log(self, job: str, entry: LogEntry) -> None:
+        """Nothing."""
+
+    def served(self, job: str, url: str) -> None:
         """Nothing."""
 
     def warn(self, message: str) -> None:

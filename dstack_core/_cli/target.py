@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TYPES: Final = {"text": click.STRING, "texts": click.STRING, "integer": click.INT, "number": click.FLOAT}
 
 
+COMPLETING: Final = f"{__name__}.completing"
 EVERYTHING: Final = "*"
 """`--force` without a name."""
 
@@ -37,6 +38,7 @@ def planning_options() -> list[click.Option]:
             flag_value=EVERYTHING,
             multiple=True,
             metavar="[NAME]",
+            shell_complete=_complete_workflow,
             help="Run this workflow (without a name: every one) although its result could be reused.",
         ),
         click.Option(
@@ -96,18 +98,35 @@ class TargetCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """First reading: up to the workflow's name, which is the first word that is not an option or its value."""
-        if ctx.resilient_parsing or not args:
+        if not args:
             return super().parse_args(ctx, args)
         # `--force` takes a name or none: before the workflow's name it can only mean none.
         masked = [f"--force={EVERYTHING}" if arg == "--force" else arg for arg in args]
         first = click.Command(self.name, params=[*self._options], context_settings={"allow_interspersed_args": False})
         reading = first.make_context(self.name, [], ctx.parent, resilient_parsing=True)
         values, rest, _ = first.make_parser(reading).parse_args(list(masked))
+        if ctx.resilient_parsing:
+            return self._complete(ctx, args, rest)
         if not rest or values.get("help"):
             return self._without_workflow(ctx, args)
         split = len(args) - len(rest)
         ctx.meta["target"] = self._read(ctx, args[split], [*masked[:split], *args[split + 1 :]])
         return []
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Also those of the workflow, while a shell asks what may follow."""
+        return [*super().get_params(ctx), *ctx.meta.get(COMPLETING, ())]
+
+    def _complete(self, ctx: click.Context, args: list[str], rest: list[str]) -> list[str]:
+        """A shell asks what may follow: behind a workflow's name, its options."""
+        try:
+            if rest:
+                with ctx.scope(cleanup=False):
+                    specs = context().properties(_find(rest[0]).provider_name).options
+                ctx.meta[COMPLETING] = [*map(_option, specs), click.Argument(["args"], nargs=-1)]
+        except Exception:  # completion must never disturb the shell
+            ctx.meta.pop(COMPLETING, None)
+        return super().parse_args(ctx, args)
 
     def _without_workflow(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -215,6 +234,7 @@ def _option(name: str, spec: OptionSpec) -> click.Option:
         metavar=None if spec.choices else spec.metavar,
         multiple=spec.kind == "texts",
         default=None,
+        shell_complete=_complete_dep if spec.name == "dep" else None,
     )
 
 
@@ -236,3 +256,10 @@ def _complete_workflow(ctx: click.Context, param: click.Parameter, incomplete: s
     except Exception:  # completion must never disturb the shell
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def _complete_dep(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from dstack_core._cli.lookup import complete_tag
+
+    tags = complete_tag(ctx, param, incomplete[1:]) if incomplete[:1] in ("", ":") else []
+    return [*_complete_workflow(ctx, param, incomplete), *(f":{tag}" for tag in tags)]

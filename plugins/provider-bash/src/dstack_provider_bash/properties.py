@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 
 def _lines(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Commands = Annotated[list[str], BeforeValidator(_lines)]
+_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Commands = Annotated[list[str], BeforeValidator(_lines), WithJsonSchema(_SCHEMA)]
 
 
 class BashProperties(BaseModel):

@@ -1,0 +1,102 @@
+"""`dstack open`: the addresses at which a running job serves something."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from dstack_core._cli.context import Context, context
+from dstack_core._cli.lookup import complete_job, complete_run, find_run, suggest
+from dstack_core._cli.ports import address, answers
+from dstack_core._engine.view import RunView
+from dstack_core._ledger.records import FINISHED
+from dstack_core.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from dstack_core._ledger.records import JobRecord
+
+LOOK: Final = 0.1
+"""Seconds between looks."""
+
+
+@click.command("open")
+@click.argument("run", shell_complete=complete_run)
+@click.argument("job", required=False, shell_complete=complete_job)
+@click.option("--no-wait", is_flag=True, help="Do not wait until it answers.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+def open_(run: str, job: str | None, no_wait: bool, no_browser: bool) -> None:
+    """Print the addresses of what a job of RUN serves, as soon as it answers; open the first in a browser, if any.
+
+    A job has ports if its workflow asks for them with `ports`, and listens on PORT_0, PORT_1, and so on.
+    """
+    here = context()
+    found = _served(here, find_run(here.store, here.repo, run).name, job, wait=not no_wait)
+    urls = [address(port) for port in found.ports]
+    if not no_wait:
+        _await(here, found)
+    for url in urls:
+        click.echo(url)
+    if not no_browser and _has_desktop():
+        import webbrowser
+
+        webbrowser.open(urls[0])
+
+
+def _served(here: Context, run: str, job: str | None, *, wait: bool) -> JobRecord:
+    """The job, when it runs and has its ports. Raises NotFoundError, InputError."""
+    told = False
+    while True:
+        view = here.advance(run)
+        name = _job_with_ports(view, job)
+        record = view.jobs[name].value if name in view.jobs else None
+        if record and record.status == "running" and record.ports:
+            return record
+        status = record.status if record else view.progress.status.get(name, "submitted")
+        if view.finished or status in FINISHED or status in ("reused", "skipped") or not wait:
+            raise InputError(f"{name} of {run} is not running: it is {status}", hint=f"dstack ps {run}")
+        if not told:
+            print(f"waiting for {name}, which is {status}", file=sys.stderr, flush=True)
+        told = True
+        time.sleep(LOOK)
+
+
+def _job_with_ports(view: RunView, job: str | None) -> str:
+    """The job that is meant: the one of that name, else the only one with ports, else the only running one of them."""
+    run = view.run.name
+    names = [planned.name for planned in view.plan.jobs]
+    if job is not None and job not in names:
+        raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, names)
+    served = [planned.name for planned in view.plan.jobs if planned.spec.ports]
+    if job is not None and job not in served:
+        raise InputError(f"{job} of {run} has no ports", hint="ask for them in its workflow: `ports: 1`")
+    if job is None and not served:
+        raise InputError(f"no job of {run} has ports", hint="ask for them in a workflow: `ports: 1`")
+    running = [name for name in served if name in view.jobs and view.jobs[name].value.ports]
+    candidates = [job] if job else running or served
+    if len(candidates) > 1:
+        raise InputError(f"{len(candidates)} jobs of {run} have ports: {', '.join(candidates)}", hint="name one")
+    return candidates[0]
+
+
+def _await(here: Context, job: JobRecord) -> None:
+    """Until every port answers. Raises InputError when the job ends first."""
+    told = False
+    while not all(map(answers, job.ports)):
+        view = here.advance(job.run)
+        now = view.jobs[job.job].value
+        if now.status != "running" or now.ports != job.ports:
+            message = f"{job.job} of {job.run} ended before it answered: it is {now.status}"
+            raise InputError(message, hint=f"dstack logs {job.run} {job.job}")
+        if not told:
+            print(f"waiting for {job.job} to answer", file=sys.stderr, flush=True)
+        told = True
+        time.sleep(LOOK)
+
+
+def _has_desktop() -> bool:
+    """Whether a browser would be seen. BROWSER is the user's own word for it."""
+    return sys.platform == "darwin" or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
