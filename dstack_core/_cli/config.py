@@ -107,7 +107,7 @@ def _ask() -> None:
 
 def _ask_for(has: HasSettings, value: Value) -> None:
     from dstack_core._cli.configured import problem_of
-    from dstack_core._config.writing import set_value, unset_value
+    from dstack_core._config.writing import inline, set_value, unset_value
 
     path = value.key.split(".", 2)
     click.echo(f"  {one_line(value.about)}")
@@ -122,9 +122,9 @@ def _ask_for(has: HasSettings, value: Value) -> None:
             raise click.UsageError(problem)
         return text
 
-    now = "" if value.value is None else str(value.value)
+    now = "" if value.value is None else inline(value.value)
     answer = click.prompt(
-        f"  {path[2]}{f' [{one_line(now)}]' if now else ''}",
+        f"  {path[2]}{f' ({one_line(now)})' if now else ''}",
         default="",
         show_default=False,
         hide_input=value.secret,

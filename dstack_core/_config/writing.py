@@ -129,7 +129,7 @@ def _with(text: str, path: Keys, value: Any) -> str:
     if isinstance(node, yaml.MappingNode) and node.flow_style:
         before = text[: node.end_mark.index - 1]
         comma = "" if not node.value or before.rstrip().endswith(",") else ", "
-        return f"{before.rstrip()}{comma}{_flow(_nested(rest, value))[1:-1]}{text[node.end_mark.index - 1 :]}"
+        return f"{before.rstrip()}{comma}{inline(_nested(rest, value))[1:-1]}{text[node.end_mark.index - 1 :]}"
     if isinstance(node, yaml.MappingNode) and node.value:
         at, indent = _after_line(text, _end(node)), node.value[0][0].start_mark.column
         return _line_end(text[:at], at, newline) + _block(rest, value, indent, newline) + text[at:]
@@ -146,7 +146,7 @@ def _instead_of_block(text: str, key: yaml.Node, node: yaml.Node, value: Any) ->
     line = _after_line(text, colon) - 1
     if "#" in text[node.start_mark.index : _end(node)]:
         return text  # comments would go with it
-    return f"{text[:colon]} {_flow(value)}{text[colon:line].rstrip()}{text[_end(node) :]}"
+    return f"{text[:colon]} {inline(value)}{text[colon:line].rstrip()}{text[_end(node) :]}"
 
 
 def _without(text: str, path: Keys) -> str:
@@ -162,12 +162,12 @@ def _without(text: str, path: Keys) -> str:
         pairs.pop()
     mapping, (key, value) = pairs[-1]
     if mapping.flow_style:
-        return _without_in_flow(text, mapping, key, value)
+        return _without_ininline(text, mapping, key, value)
     start = text.rfind("\n", 0, key.start_mark.index) + 1
     return text[:start] + text[_after_line(text, max(_end(value), key.end_mark.index)) :]
 
 
-def _without_in_flow(text: str, mapping: yaml.MappingNode, key: yaml.Node, value: yaml.Node) -> str:
+def _without_ininline(text: str, mapping: yaml.MappingNode, key: yaml.Node, value: yaml.Node) -> str:
     starts = [one.start_mark.index for one, _ in mapping.value]
     index = starts.index(key.start_mark.index)
     if index + 1 < len(starts):
@@ -212,7 +212,7 @@ def _flow_or_space(text: str, node: yaml.Node, value: Any) -> str:
     start = node.start_mark.index
     spaced = start == 0 or text[start - 1] in " \n[{,"
     tail = "\n" if text[start : _end(node)].endswith("\n") else ""
-    return ("" if spaced else " ") + _flow(value) + tail
+    return ("" if spaced else " ") + inline(value) + tail
 
 
 def _nested(path: Keys, value: Any) -> Any:
@@ -223,15 +223,17 @@ def _nested(path: Keys, value: Any) -> Any:
 
 def _block(path: Keys, value: Any, indent: int, newline: str) -> str:
     """Lines that say it, each key on its own."""
-    lines = [f"{' ' * (indent + _STEP * i)}{_flow(key)}:" for i, key in enumerate(path)]
-    lines[-1] += f" {_flow(value)}"
+    lines = [f"{' ' * (indent + _STEP * i)}{inline(key)}:" for i, key in enumerate(path)]
+    lines[-1] += f" {inline(value)}"
     return newline.join(lines) + newline
 
 
-def _flow(value: Any) -> str:
-    """A value on one line."""
+def inline(value: Any) -> str:
+    """A value as YAML on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{inline(key)}: {inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return value if _PLAIN.fullmatch(value) and value.lower() != "null" else json.dumps(value)
+        return "[" + ", ".join(map(inline, value)) + "]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() != "null":
+        return value
+    return json.dumps(value, default=str)

@@ -27,9 +27,9 @@ def _about(description: str, one: Mapping[str, Any]) -> Schema:
     return {"description": description, **one}
 
 
-def _several(item: Schema) -> Schema:
-    """A list, or one value alone."""
-    return {"anyOf": [item, {"type": "array", "items": item}]}
+def _several(item: Schema, alone: Schema = SCALAR) -> Schema:
+    """A list, or one simple value alone."""
+    return {"anyOf": [alone, {"type": "array", "items": item}]}
 
 
 def _mapping(properties: Mapping[str, Schema], *required: str) -> Schema:
@@ -46,7 +46,7 @@ def _or_nothing(one: Mapping[str, Any]) -> Schema:
 
 _TEXTS: Final = _several(SCALAR)
 _MATRIX_VALUES: Final[Schema] = {"type": "object", "additionalProperties": {"type": "array", "items": SCALAR}}
-_CELLS: Final = _several({"type": "object", "additionalProperties": SCALAR})
+_CELLS: Final[Schema] = {"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}
 _DEP: Final[Schema] = {
     "anyOf": [
         SCALAR,
@@ -55,9 +55,8 @@ _DEP: Final[Schema] = {
     ]
 }
 _GPU: Final[Schema] = {"anyOf": [SCALAR, _mapping({"count": _COUNT, "name": SCALAR, "memory": _SIZE})]}
-_RETRY: Final = _mapping(
-    {"attempts": _COUNT, "on": _several({"enum": ["failure", "interruption"]}), "backoff": SCALAR}, "attempts"
-)
+_CAUSE: Final[Schema] = {"enum": ["failure", "interruption", "failed", "interrupted"]}
+_RETRY: Final = _mapping({"attempts": _COUNT, "on": _several(_CAUSE, _CAUSE), "backoff": SCALAR}, "attempts")
 _ENV: Final[Schema] = {
     "anyOf": [_TEXTS, {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}]
 }
