@@ -59,6 +59,7 @@ class Project:
         self.root.mkdir()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DSTACK_", "PYTEST_")) and k != "NO_COLOR"}
         self.env = {**kept, "DSTACK_HOME": str(self.home), "DSTACK_USER": "tester", "COLUMNS": "120"}
+        self.env["DSTACK_DISABLED_PLUGINS"] = "notify"  # no notice on the developer's desktop for each run of a test
         self._started: list[subprocess.Popen[str]] = []
         self._terminals: list[pexpect.spawn[str]] = []
         subprocess.run(["git", "init", "-q", "-b", "main", self.root], check=True, env=self.env)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+
+@pytest.fixture
+def project(project):
+    del project.env["DSTACK_DISABLED_PLUGINS"]
+    return project
+
 
 def configure(project, settings):
     project.home.mkdir(exist_ok=True, mode=0o700)
