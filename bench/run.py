@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        env = {**os.environ, "DSTACK_HOME": f"{temporary}/home", "NO_COLOR": "1"}
+        env = {**os.environ, "DSTACK_HOME": f"{temporary}/home", "NO_COLOR": "1", "DSTACK_DISABLED_PLUGINS": "notify"}
         single(Path(temporary) / "single", env, arguments.rounds)
         many(Path(temporary) / "fan", env, arguments.jobs, chain=False)
         many(Path(temporary) / "chain", env, arguments.chain, chain=True)

@@ -14,13 +14,7 @@ INTRO = """# Command line
 Made from `--help` by `docs/reference/write_cli.py`; a test compares the two. Every listing has `--json`. Exit codes are
 on [a page of their own](exit-codes.md).
 
-To complete names of commands, workflows, runs and tags, put this into your shell's start-up file:
-
-| shell | line |
-|---|---|
-| bash | `eval "$(_DSTACK_COMPLETE=bash_source dstack)"` |
-| zsh | `eval "$(_DSTACK_COMPLETE=zsh_source dstack)"` |
-| fish | `_DSTACK_COMPLETE=fish_source dstack \\| source` |
+Your shell [can complete names](../how-to/complete-names.md) of commands, options, workflows, runs, jobs and tags.
 """
 
 
