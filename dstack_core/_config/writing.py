@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
@@ -144,9 +144,27 @@ def _with(text: str, path: Keys, value: Any) -> str:
 def _instead_of_block(text: str, key: yaml.Node, node: yaml.Node, value: Any) -> str:
     colon = text.index(":", key.end_mark.index) + 1
     line = _after_line(text, colon) - 1
-    if "#" in text[node.start_mark.index : _end(node)]:
+    if "#" in _between_scalars(text, node):
         return text  # comments would go with it
     return f"{text[:colon]} {inline(value)}{text[colon:line].rstrip()}{text[_end(node) :]}"
+
+
+def _between_scalars(text: str, node: yaml.Node) -> str:
+    """What stands in a value beside its scalars: dashes, colons, brackets, and comments."""
+    left, at = [], node.start_mark.index
+    for scalar in _scalars(node):
+        left.append(text[at : scalar.start_mark.index])
+        at = scalar.end_mark.index
+    return "".join(left) + text[at : _end(node)]
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.Node]:
+    if not isinstance(node, yaml.CollectionNode):
+        yield node
+        return
+    for item in node.value:
+        for part in item if isinstance(item, tuple) else (item,):
+            yield from _scalars(part)
 
 
 def _without(text: str, path: Keys) -> str:

@@ -105,6 +105,17 @@ def test_what_cannot_be_edited_is_left_alone(file):
     assert file.read_text() == text
 
 
+def test_comments_in_what_is_replaced_are_not_lost(file):
+    text = "settings:\n  notify:\n    on:  # when\n    - failed  # of course\n    - 'a # b'\n"
+    file.write_text(text)
+    with pytest.raises(InputError, match="rewriting more"):
+        set_value(["settings", "notify", "on"], ["done"])
+    assert file.read_text() == text
+    file.write_text(text.replace("  # of course", ""))
+    set_value(["settings", "notify", "on"], ["done"])
+    assert file.read_text() == "settings:\n  notify:\n    on: [done]  # when\n"
+
+
 def test_broken_file_is_told_and_left_alone(file):
     file.write_text("remote: {}\n")
     with pytest.raises(InputError, match=r"config.yaml:1:1: unknown key `remote`") as refused:
