@@ -123,7 +123,8 @@ class TargetCommand(click.Command):
             if rest:
                 with ctx.scope(cleanup=False):
                     specs = context().properties(_find(rest[0]).provider_name).options
-                ctx.meta[COMPLETING] = [*map(_option, specs), click.Argument(["args"], nargs=-1)]
+                options = [_option(str(self.name), spec) for spec in specs]
+                ctx.meta[COMPLETING] = [*options, click.Argument(["args"], nargs=-1)]
         except Exception:  # completion must never disturb the shell
             ctx.meta.pop(COMPLETING, None)
         return super().parse_args(ctx, args)

@@ -75,19 +75,19 @@ class Plugins(World):
         return cast("Provider", self._make(kinds.PROVIDER, name))
 
     def backend(self, name: str, settings: Settings | None = None) -> Backend:
-        """The backend of that name, opened with the remote's settings."""
+        """The backend of that name. `settings`: what the config says of it."""
         return cast("Backend", self._make(kinds.BACKEND, name, settings or {}))
 
     def artifact_store(self, name: str, settings: Settings | None = None) -> ArtifactStore:
-        """The artifact store of that name, opened with the remote's settings."""
+        """The artifact store of that name. `settings`: what the config says of it."""
         return cast("ArtifactStore", self._make(kinds.ARTIFACT_STORE, name, settings or {}))
 
     def secret_store(self, name: str, settings: Settings | None = None) -> SecretStore:
-        """The secret store of that name, opened with the remote's settings."""
+        """The secret store of that name. `settings`: what the config says of it."""
         return cast("SecretStore", self._make(kinds.SECRET_STORE, name, settings or {}))
 
     def executor(self, name: str, settings: Settings | None = None) -> Executor:
-        """The executor of that name, opened with the remote's settings."""
+        """The executor of that name. `settings`: what the config says of it."""
         return cast("Executor", self._make(kinds.EXECUTOR, name, settings or {}))
 
     def provider_missing(self, name: str) -> PluginError | None:

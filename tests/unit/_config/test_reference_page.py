@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dstack_local.settings import LocalSettings
+from dstack_local.settings import FileSettings, LocalSettings
 from dstack_notify.settings import NotifySettings
 
 from dstack_core._config.reading import REMOTE, SWITCHES, TOP, Config
@@ -19,7 +19,7 @@ KEYS = re.findall(r"^\| `([\w.]+)` \|", TEXT, re.MULTILINE)
 
 def test_every_key_is_on_the_page():
     wanted = ["default", *(f"plugins.{key}" for key in SWITCHES), *(f"remotes.NAME.{key}" for key in REMOTE)]
-    for name, model in (("local", LocalSettings), ("notify", NotifySettings)):
+    for name, model in (("local", LocalSettings), ("file", FileSettings), ("notify", NotifySettings)):
         wanted += [f"settings.{name}.{field}" for field in model.model_fields]
     keys = [key for key in KEYS if key.partition(".")[0] in TOP and key != "settings.PLUGIN.FIELD"]
     assert sorted(keys) == sorted(wanted)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from dstack_core.hookspecs import Entry, Settings, hookimpl
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from dstack_core.secret_store import SecretStore
 
 
@@ -17,7 +19,13 @@ def _store() -> Callable[[Settings], SecretStore]:
     return FileSecretStore
 
 
+def _settings() -> type[BaseModel]:
+    from dstack_local.settings import FileSettings
+
+    return FileSettings
+
+
 @hookimpl
 def dstack_secret_stores() -> Sequence[Entry[Callable[[Settings], SecretStore]]]:
     """The secret store `file`."""
-    return [Entry("file", "A file on this machine that only you can read", _store)]
+    return [Entry("file", "A file on this machine that only you can read", _store, _settings)]

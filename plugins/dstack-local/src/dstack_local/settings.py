@@ -1,4 +1,4 @@
-"""What can be set of plugin `local`. Apart from what has the settings, because pydantic is slow to import."""
+"""What can be set of plugins `local` and `file`. Apart from what has the settings, because pydantic is slow to import."""
 
 from __future__ import annotations
 
@@ -19,4 +19,14 @@ class LocalSettings(BaseModel):
     )
     grace: float = Field(
         GRACE, ge=0, le=3600, description="Seconds that a runner gets to save what its jobs made, before it is killed."
+    )
+
+
+class FileSettings(BaseModel):
+    """`settings: {file: {...}}` of the user's config."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: Path | None = Field(
+        None, description="File of the secrets; by default `secrets.json` in the user's dstack folder."
     )
