@@ -6,6 +6,7 @@ import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from dstack_core.models import JobSpec, Requirements
 
@@ -56,7 +57,15 @@ class Execution(abc.ABC):
 
 
 class Executor(abc.ABC):
-    """Starts attempts. One per runner; used by several threads."""
+    """Starts attempts. One per runner; used by several threads.
+
+    Attributes:
+        in_place: jobs work on the very files of `Task.root`, on this machine, and between `start` and the end of the
+            job nothing reads there but the job; the executor itself must not list or read it. Then core learns from
+            the files' access times which of them the job used. False, which is always right, if a job gets a copy.
+    """
+
+    in_place: ClassVar[bool] = False
 
     @abc.abstractmethod
     def start(self, task: Task) -> Execution:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -11,7 +12,7 @@ import click
 from dstack_core._cli import words
 from dstack_core._cli.context import Context
 from dstack_core._cli.lookup import Warnings, find_run, suggest
-from dstack_core._cli.render import table, write_json
+from dstack_core._cli.render import one_line, table, write_json
 from dstack_core._cli.runs import COLUMNS as RUN_COLUMNS
 from dstack_core._cli.runs import FORMATS as RUN_FORMATS
 from dstack_core._cli.runs import Row, look, moment, run_row, until
@@ -75,6 +76,15 @@ class JobsListing:
         table((*RUN_COLUMNS, "user", "repo"), [self._run], formats=RUN_FORMATS)
         click.echo()
         table(self.columns, rows, formats=FORMATS)
+        tell_warnings(rows)
+
+
+def tell_warnings(rows: Sequence[Row]) -> None:
+    """What is not as it should be with jobs that go on or are done, on stderr below the table of them."""
+    sys.stdout.flush()
+    for row in rows:
+        for warning in row["warnings"]:
+            click.echo(f"{row['job']}: warning: {one_line(warning)}", err=True)
 
 
 def read_run_plan(store: ArtifactStore, run: RunRecord) -> RunPlan:

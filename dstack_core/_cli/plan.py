@@ -58,6 +58,7 @@ def _plan(context: Context, target: Target) -> int:
                 "branch": planned.snapshot.branch,
                 "commit": planned.snapshot.commit,
                 "changes": planned.snapshot.summary,
+                "files": planned.snapshot.tree.files,
                 "warnings": list(planned.plan.warnings),
                 "jobs": rows,
             }
@@ -81,6 +82,7 @@ def _row(planned: Planned, job: Any) -> dict[str, Any]:
         "machine": offer.name if offer and runs else None,
         "price": offer.price if offer and runs else None,
         "reused_from": f"{job.reused.run}/{job.reused.job}" if job.reused else None,
+        "files_read": job.reused.read if job.reused else None,
         "artifacts": [artifact.path for artifact in job.spec.artifacts],
     }
 

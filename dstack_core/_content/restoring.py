@@ -25,8 +25,9 @@ def restore_tree(
     digest: str,
     target: Path,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> Tree:
     """Make `target` what the tree is. What is there already and not in the tree stays; files of the tree replace files.
+    Returns the tree.
 
     Every file is checked; a damaged one is not made, the others are. Nothing outside `target` is written.
 
@@ -36,7 +37,9 @@ def restore_tree(
             named, and all other files are restored. Or the disk is full.
     """
     with collector_paused():
-        restore_entries(store, load_tree(store, digest), target, progress)
+        tree = load_tree(store, digest)
+        restore_entries(store, tree, target, progress)
+    return tree
 
 
 def restore_entries(

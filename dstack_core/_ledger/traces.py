@@ -1,11 +1,15 @@
 """Traces of successful jobs: what each was made of, and what it produced.
 
-    traces/<repo>/<workflow>/<base key>/<newest first>-<t|p><watched>-<own digest>   one per successful job
-    latest/<repo>/<workflow>                                                          a copy of the newest one
+    traces/<repo>/<workflow>/<base key>/<newest first>-<watched>-<own digest>   one per successful job
+    latest/<repo>/<workflow>                                                     a copy of the newest one
 
 `<watched>` in the name is a digest of what the job watched, so that a look-up reads the traces that can match, and
-not all those that earlier states of the code left behind. `latest` answers "the newest result of this workflow"
-with one read; it may lag behind when its writer died, and then costs a job that runs again, never a wrong result.
+not all those that earlier states of the code left behind. Of what was observed it has two: of the paths, and of their
+content. Jobs of one key mostly read the same paths, so one trace tells which paths these are, and then the content
+that they have now leads to the trace of an equal state, however old.
+
+`latest` answers "the newest result of this workflow" with one read; it may lag behind when its writer died, and then
+costs a job that runs again, never a wrong result.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from itertools import islice
 from typing import Any, Final
 
 from dstack_core._ledger import documents
@@ -45,18 +50,26 @@ class Watched:
         paths: path -> digest. A path that ends in `/` stands for a folder's entry names; the digest `""` stands
             for a path that did not exist.
         observed: `paths` is what the job really read, not what somebody declared. It then counts as complete.
+        hindrance: of a `tree`, why the job could not be observed, in words.
     """
 
     kind: str
     code: str
     paths: Mapping[str, str] = field(default_factory=dict)
     observed: bool = False
+    hindrance: str = ""
 
     @functools.cached_property
     def digest(self) -> str:
         """32 hexadecimal digits that are equal when the watched content is."""
-        text = dumps([self.observed, sorted(self.paths.items())]) if self.kind == "paths" else self.code.encode()
-        return hashlib.sha256(text).hexdigest()[:32]
+        if self.observed:
+            return _short(sorted(self.paths), 16) + _short(sorted(self.paths.items()), 16)
+        return _short([False, sorted(self.paths.items())], 32) if self.kind == "paths" else _short(self.code, 32)
+
+    @property
+    def name(self) -> str:
+        """The same in a trace's name, after a letter for how the paths were found."""
+        return f"{'o' if self.observed else self.kind[0]}{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -108,19 +121,37 @@ def record(store: ArtifactStore, trace: Trace) -> None:
         _move_latest(store, trace)
 
 
-def find(store: ArtifactStore, repo: str, workflow: str, key: str, watched: Watched) -> Iterator[Trace]:
+def find(
+    store: ArtifactStore, repo: str, workflow: str, key: str, watched: Watched, again: Callable[[Watched], Watched]
+) -> Iterator[Trace]:
     """Traces with this base key that may match `watched`: first those that watched the same content, then those
-    that watched another set of paths; each newest first. Objects that are no traces are passed over."""
-    wanted = f"{watched.kind[0]}{watched.digest}"
+    that watched another set of paths; each newest first. Objects that are no traces are passed over.
+
+    `again`: what was watched, as it is now.
+    """
     others: list[str] = []
+    observed: dict[str, list[str]] = {}
     for info in store.list(_prefix(repo, workflow) + f"{key}/"):
-        _, _, rest = info.key.rpartition("/")[2].partition("-")
-        if rest.startswith(wanted):
+        name = _watched_name(info.key)
+        if name == watched.name:
             yield from _read(store, info.key, key)
-        elif rest.startswith("p") or watched.kind == "paths":
+        elif name.startswith("o"):
+            observed.setdefault(name[:17], []).append(info.key)
+        elif name.startswith("p") or watched.kind == "paths":
             others.append(info.key)
+    for same_paths in islice(observed.values(), MOST_OTHERS):
+        yield from _find_observed(store, key, same_paths, again)
     for other in others[:MOST_OTHERS]:
         yield from _read(store, other, key)
+
+
+def of_job(store: ArtifactStore, repo: str, workflow: str, key: str, run: str, job: str) -> Trace | None:
+    """The trace that this very job left under its base key, or None. Reads those that are newer, too."""
+    for info in store.list(_prefix(repo, workflow) + f"{key}/"):
+        for trace in _read(store, info.key, key):
+            if (trace.run, trace.job) == (run, job):
+                return trace
+    return None
 
 
 def latest(store: ArtifactStore, repo: str, workflow: str) -> Trace | None:
@@ -137,6 +168,28 @@ def recorded(store: ArtifactStore, repo: str) -> frozenset[str]:
     return frozenset(info.key.rpartition("/")[2] for info in store.list(f"latest/{segment(repo)}/"))
 
 
+def _find_observed(
+    store: ArtifactStore, key: str, same_paths: Sequence[str], again: Callable[[Watched], Watched]
+) -> Iterator[Trace]:
+    """Of traces that recorded the same paths, those whose content is as it is now; the first tells the paths."""
+    wanted: str | None = None
+    for at in same_paths:
+        if wanted is None:
+            for trace in _read(store, at, key):
+                wanted = again(trace.watched).name
+                yield trace
+        elif _watched_name(at) == wanted:
+            yield from _read(store, at, key)
+
+
+def _watched_name(key: str) -> str:
+    return key.rpartition("/")[2].partition("-")[2].partition("-")[0]
+
+
+def _short(value: Any, digits: int) -> str:
+    return hashlib.sha256(value.encode() if isinstance(value, str) else dumps(value)).hexdigest()[:digits]
+
+
 def _prefix(repo: str, workflow: str) -> str:
     return f"traces/{segment(repo)}/{segment(workflow)}/"
 
@@ -148,7 +201,7 @@ def _latest_key(repo: str, workflow: str) -> str:
 def _trace_key(trace: Trace) -> str:
     newest_first = min(max(_END_OF_TIME - int(trace.finished * 1000), 0), _END_OF_TIME)
     own = hashlib.sha256(dumps([trace.run, trace.job, trace.finished])).hexdigest()[:16]
-    name = f"{newest_first:015d}-{trace.watched.kind[0]}{trace.watched.digest}-{own}"
+    name = f"{newest_first:015d}-{trace.watched.name}-{own}"
     return f"{_prefix(trace.repo, trace.workflow)}{trace.key}/{name}"
 
 

@@ -32,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Reused:
-    """The finished job whose artifacts are taken over."""
+    """The finished job whose artifacts are taken over. `read`: files that it was seen to use; None: all may count."""
 
     run: str
     job: str
@@ -40,6 +40,7 @@ class Reused:
     finished: float
     duration: float
     artifacts: tuple[Artifact, ...] = ()
+    read: int | None = None
 
 
 @dataclass(frozen=True)

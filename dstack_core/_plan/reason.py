@@ -97,10 +97,11 @@ def _code(then: Trace, now: Now, code: Callable[[str], Code | None]) -> Iterator
     if now.watched.code and then.watched.code == now.watched.code:
         return
     changed = _changed_paths(then, now, code)
+    note = f" ({whole(then.watched)})" if then.watched.hindrance else ""
     if changed is None:
-        yield "code changed"
+        yield f"code changed{note}"
     elif changed:
-        yield f"code changed: {listed(changed)}"
+        yield f"code changed: {listed(changed)}{note}"
     elif then.watched.kind != now.watched.kind:
         yield "inputs declared anew"
 
@@ -111,13 +112,30 @@ def _changed_paths(then: Trace, now: Now, code: Callable[[str], Code | None]) ->
     if then.watched.kind == "paths":
         new = () if then.watched.observed else (path for path in now.watched.paths if path not in then.watched.paths)
         recorded = then.watched.paths.items()
-        return sorted({*new, *(path for path, digest in recorded if not present or present.digest(path) != digest)})
+        gone = [path for path, digest in recorded if not present or present.digest(path) != digest]
+        # Of a folder's entries, say which; that needs the old snapshot.
+        old = code(then.snapshot) if present and any("/" in (path[0], path[-1]) for path in gone) else None
+        return sorted({*new, *(named for path in gone for named in _members(path, old, present))})
     old = code(then.snapshot)
     if present is None or old is None:
         return None
     watches = now.watched.paths.__contains__ if now.watched.kind == "paths" else lambda path: not is_workflow_file(path)
     either = {*old.paths, *present.paths}
     return sorted(path for path in either if watches(path) and old.paths.get(path) != present.paths.get(path))
+
+
+def _members(path: str, old: Code | None, present: Code | None) -> list[str]:
+    """The paths that make a recorded path another, see `watch`."""
+    if path[0] != "/" != path[-1]:
+        return [path]
+    if old is None or present is None:
+        return [f"another {path[2:]}" if path.startswith("//") else f"what is in {path.rstrip('/') or '.'}"]
+    return [member.partition("\0")[2] for member in old.members(path) ^ present.members(path)]
+
+
+def whole(watched: Watched) -> str:
+    """Why all of the code counts for a job that could not be observed."""
+    return f"all of the code counts: {watched.hindrance}"
 
 
 def listed(paths: Sequence[str]) -> str:

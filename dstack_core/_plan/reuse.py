@@ -20,6 +20,7 @@ from dstack_core._ledger.traces import Input, Trace, Watched
 from dstack_core._plan import reason
 from dstack_core._plan.job import PlannedJob, Reused, RunPlan
 from dstack_core._plan.key import base_key, definition
+from dstack_core._plan.learned import files_of
 from dstack_core._plan.watch import Code, same_code, tree_paths
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import DstackError
@@ -74,6 +75,11 @@ class Lookup:
             self._codes[snapshot] = None if paths is None else Code(paths)
         return self._codes[snapshot]
 
+    def again(self, then: Watched) -> Watched:
+        """What was watched, as it is now; as it was then when the present snapshot is not stored."""
+        code = self.code(self.snapshot)
+        return code.again(then) if code else then
+
     def has(self, artifacts: Sequence[Artifact]) -> bool:
         """Whether the trees of all these artifacts are stored."""
         return all(self._has_tree(artifact.tree) for artifact in artifacts)
@@ -117,11 +123,10 @@ def verdict(lookup: Lookup, job: PlannedJob, watched: Watched, inputs: Sequence[
     latest = None if job.ad_hoc else lookup.latest(job.repo, job.workflow)
     gone = False
     for trace in _candidates(lookup, job, key, watched, latest):
-        code = lookup.code(lookup.snapshot) if trace.watched.kind == "paths" else None
-        if not same_code(trace.watched, watched, code):
+        if not _is_same(lookup, trace.watched, watched):
             continue
         if lookup.has(trace.artifacts):
-            return Verdict(key, f"same as {trace.run}", reused(trace))
+            return Verdict(key, _why_reused(lookup, trace), reused(trace))
         gone = True
     now = reason.Now(defined, inputs, watched, lookup.snapshot)
     return Verdict(key, reason.why_run(latest, now, lookup.code, gone=gone))
@@ -142,11 +147,26 @@ def runs_always(job: PlannedJob) -> str | None:
 
 def reused(trace: Trace) -> Reused:
     """A trace as the source of a job's artifacts."""
-    return Reused(trace.run, trace.job, trace.user, trace.finished, trace.duration, trace.artifacts)
+    read = len(files_of(trace.watched)) if trace.watched.observed else None
+    return Reused(trace.run, trace.job, trace.user, trace.finished, trace.duration, trace.artifacts, read)
+
+
+def _is_same(lookup: Lookup, then: Watched, now: Watched) -> bool:
+    """`same_code`, which seldom needs all of the code."""
+    return same_code(then, now, None) or (then.kind == "paths" and same_code(then, now, lookup.code(lookup.snapshot)))
+
+
+def _why_reused(lookup: Lookup, trace: Trace) -> str:
+    same = f"same as {trace.run}"
+    if trace.watched.observed:
+        code = lookup.code(lookup.snapshot)
+        of = f" of {len(code.paths):,} files" if code else " files"
+        return f"{same}: nothing that it read has changed ({len(files_of(trace.watched)):,}{of})"
+    return f"{same} ({reason.whole(trace.watched)})" if trace.watched.hindrance else same
 
 
 def _candidates(lookup: Lookup, job: PlannedJob, key: str, watched: Watched, latest: Trace | None) -> Iterator[Trace]:
     if latest is not None and latest.key == key:
         yield latest  # the usual case: nothing changed since, and one read told it
     if job.ad_hoc or lookup.may_have(job.repo, job.workflow):
-        yield from traces.find(lookup.store, job.repo, job.workflow, key, watched)
+        yield from traces.find(lookup.store, job.repo, job.workflow, key, watched, lookup.again)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dstack_core._ledger.traces import Input, Trace
+from dstack_core._ledger.traces import Input, Trace, Watched
 from dstack_core._plan.job import PlannedJob, RunPlan
 from dstack_core._plan.key import base_key, definition
 from dstack_core.models import Artifact
@@ -20,8 +20,12 @@ def trace_of(
     user: str,
     finished: float,
     duration: float,
+    watched: Watched | None = None,
 ) -> Trace:
-    """The trace to record (`traces.record`) when the job succeeded and its artifacts are stored."""
+    """The trace to record (`traces.record`) when the job succeeded and its artifacts are stored.
+
+    `watched`: what was learned of the job; else it is what the plan says.
+    """
     defined = definition(job)
     return Trace(
         repo=job.repo,
@@ -29,7 +33,7 @@ def trace_of(
         key=base_key(defined, inputs),
         definition=defined,
         inputs=tuple(inputs),
-        watched=plan.watched[job.watched],
+        watched=watched or plan.watched[job.watched],
         snapshot=plan.snapshot,
         artifacts=tuple(artifacts),
         run=run,

@@ -14,6 +14,12 @@ A glob that matches a folder selects all that lies in it, at any depth. A workfl
 
 Of a file, its bytes and whether it may be executed count; of a link, where it points. Other permissions and empty
 folders do not: git does not keep them, and a colleague's checkout is to be the same code.
+
+What was learned of a job (`learned`) names more than files. No path of a snapshot looks like these:
+
+    src/      the entries of a folder: their names, and which are folders, links, executable. That of the root is `/`
+    src//     everything at or below a path, with its content
+    //name    all places of that name (`search_name`): where else a search for it might end
 """
 
 from __future__ import annotations
@@ -24,7 +30,8 @@ import hashlib
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dstack_core._ledger.traces import Watched
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from dstack_core._content.entries import TreeEntry
 
 _WORKFLOW_FILE = re.compile(r"\.dstack/workflows(\.yaml|\.yml|/[^/]*\.ya?ml)")
+_MODULES = (".py", ".pyc", ".so")
 _WILD = re.compile(r"[*?\[]")
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]/]*\]|.", re.DOTALL)
 
@@ -63,8 +71,25 @@ class Code:
         return self._by_globs[globs]
 
     def digest(self, path: str) -> str:
-        """Of a file, or of a folder's entry names if `path` ends in `/`; `""` for what is not there."""
-        return self._folders.get(path, "") if path.endswith("/") else self.paths.get(path, "")
+        """Of a file, or of what else a recorded path stands for; `""` for what is not there."""
+        if "//" not in path and not path.endswith("/"):
+            return self.paths.get(path, "")
+        members = self.members(path)
+        return listing(members) if members else ""
+
+    def members(self, path: str) -> Set[str]:
+        """Paths that a recorded path stands for; before each, with a zero byte between, what counts of it."""
+        if path.startswith("//"):
+            return self._places.get(path[2:], frozenset())
+        if path.endswith("//"):
+            below = self._starting(path[:-1])
+            top = path[:-2]
+            return {f"{self.paths[p]}\0{p}" for p in ([top] if top in self.paths else []) + below}
+        return self._folders.get(path, frozenset())
+
+    def again(self, then: Watched) -> Watched:
+        """The same paths as they are in this code. Whether equal code is a match is not asked."""
+        return replace(then, code="", paths={path: self.digest(path) for path in then.paths})
 
     def matching(self, glob: str) -> tuple[str, ...]:
         """Paths that one glob (without `!`) selects, sorted."""
@@ -99,17 +124,28 @@ class Code:
         return sorted(self.paths)
 
     @functools.cached_property
-    def _folders(self) -> Mapping[str, str]:
-        names: dict[str, set[str]] = {"/": set()}
-        for path in self.paths:
-            while path:
-                parent, _, name = path.rpartition("/")
-                entries = names.setdefault(f"{parent}/", set())
-                if name in entries:
-                    break
-                entries.add(name)
-                path = parent
-        return {folder: listing(entries) for folder, entries in names.items()}
+    def _folders(self) -> Mapping[str, set[str]]:
+        folders: dict[str, set[str]] = {"/": set()}
+        for path, digest in self.paths.items():
+            entry = f"{digest[:1]}\0{path}"
+            parent = path.rpartition("/")[0]
+            while f"{parent}/" not in folders:
+                folders[f"{parent}/"] = {entry}
+                entry = f"d\0{parent}"
+                parent = parent.rpartition("/")[0]
+            folders[f"{parent}/"].add(entry)
+        return folders
+
+    @functools.cached_property
+    def _places(self) -> Mapping[str, set[str]]:
+        places: dict[str, set[str]] = {}
+        for path, digest in self.paths.items():
+            if not is_workflow_file(path):
+                places.setdefault(search_name(path), set()).add(f"{digest[:1]}\0{path}")
+        for folder in self._folders.keys() - {"/"}:
+            path = folder[:-1]
+            places.setdefault(posixpath.basename(path), set()).add(f"d\0{path}")
+        return places
 
     def _starting(self, prefix: str) -> list[str]:
         if prefix == ".":
@@ -141,9 +177,20 @@ def is_workflow_file(path: str) -> bool:
     return _WORKFLOW_FILE.fullmatch(path) is not None
 
 
-def listing(names: set[str]) -> str:
-    """Digest that a recorded folder path (`data/`) has: of the names of its entries. The root's path is `/`."""
-    return hashlib.sha256(json.dumps(sorted(names)).encode("ascii")).hexdigest()
+def search_name(path: str) -> str:
+    """The name under which programs look for a file along a search path: a module's for Python, else its own."""
+    name = posixpath.basename(path)
+    return (name.partition(".")[0] or name) if name.endswith(_MODULES) else name
+
+
+def is_module(path: str) -> bool:
+    """Whether Python can import the file."""
+    return path.endswith(_MODULES)
+
+
+def listing(members: Set[str]) -> str:
+    """Digest of what a recorded path stands for (`Code.members`)."""
+    return hashlib.sha256(json.dumps(sorted(members)).encode("ascii")).hexdigest()
 
 
 def same_code(then: Watched, now: Watched, code: Code | None) -> bool:

@@ -20,6 +20,7 @@ from dstack_core._plan.key import overlay
 from dstack_core._plan.trace import trace_of
 from dstack_core._runner.execute import Watch, watch
 from dstack_core._runner.host import Host, short
+from dstack_core._runner.observing import Observation
 from dstack_core._runner.output import Output
 from dstack_core._runner.saving import Saver
 from dstack_core._runner.state import JobState
@@ -54,6 +55,7 @@ class JobAttempt:
         self._state = JobState(host, job.name, before)
         self._phases: dict[str, float] = {}
         self._workspace: Workspace | None = None
+        self._observation = Observation(job.spec, host.plan.watched[job.watched])
 
     def run(self) -> Document[JobRecord]:
         """Everything, from claim to last record.
@@ -84,7 +86,7 @@ class JobAttempt:
             self._make_room()
         if log:
             ending = self._close(log, ending)
-        return self._finish(ending, saver.artifacts, saver.warnings)
+        return self._finish(ending, saver.artifacts, (*saver.warnings, *self._observation.warnings))
 
     def remember(self) -> None:
         """Leave the trace of a success, for reuse. After `run`, however it ended."""
@@ -103,6 +105,7 @@ class JobAttempt:
                     user=self._host.run.user,
                     finished=finished,
                     duration=finished - last.started,
+                    watched=self._observation.watched,
                 ),
             )
 
@@ -115,17 +118,21 @@ class JobAttempt:
         with self._phase("prepare"):
             inputs = self._restored()
             transfer = Transfer(self._downloading, sum(artifact.size for artifact in inputs))
-            workspace.make(self._host.store, self._host.plan.snapshot, inputs, transfer)
+            tree = workspace.make(self._host.store, self._host.plan.snapshot, inputs, transfer)
         output = Output(log.write)
         try:
             self._heed("stop", "abort", "interrupt")
             self._heed_now()
             with self._phase("environment"):
                 task = fill_task(self._job, workspace, values, self._share, output)
-                execution = self._host.executor(self._job.spec.executor).start(task)
+                executor = self._host.executor(self._job.spec.executor)
+                self._observation.begin(workspace, tree, overlay(self._inputs), executor)
+                execution = executor.start(task)
             output.started()
             with self._phase("run"):
-                return watch(execution, output, self._watch(values, saver))
+                ending = watch(execution, output, self._watch(values, saver))
+            self._observation.end()
+            return ending
         finally:
             output.close()
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dstack_core._content.entries import Tree
 from dstack_core._content.restoring import restore_tree
 from dstack_core._runner.transfer import Transfer
 from dstack_core.artifact_store import ArtifactStore
@@ -57,8 +58,8 @@ class Workspace:
         self.cwd = self.root / (spec.working_dir or ".")
         self._spec = spec
 
-    def make(self, store: ArtifactStore, code: str, inputs: Sequence[Artifact], transfer: Transfer) -> None:
-        """Lay out code, then the artifacts of what it depends on, then empty artifact folders.
+    def make(self, store: ArtifactStore, code: str, inputs: Sequence[Artifact], transfer: Transfer) -> Tree:
+        """Lay out code, then the artifacts of what it depends on, then empty artifact folders. Returns the code.
 
         Raises:
             JobError: the working folder does not exist, or an artifact lies outside it.
@@ -66,7 +67,7 @@ class Workspace:
         """
         self.remove()
         os.makedirs(self.scratch, mode=0o700)
-        restore_tree(store, code, self.root, transfer.next())
+        tree = restore_tree(store, code, self.root, transfer.next())
         if not self.cwd.is_dir():
             raise JobError(f"the working folder {self._spec.working_dir} is not in the repository")
         for artifact in self._spec.artifacts:
@@ -77,6 +78,7 @@ class Workspace:
             if target.is_symlink():  # of the repository's own: what it points to is not ours to write to
                 target.unlink()
             restore_tree(store, given.tree, target, transfer.next(known=True))
+        return tree
 
     def place(self, path: str) -> Path:
         """Where an artifact lies.

@@ -27,8 +27,13 @@ def store(tmp_path):
     return FolderStore({"path": str(tmp_path / "store")})
 
 
-def found(store, trace=TRACE, watched=None):
-    return list(traces.find(store, trace.repo, trace.workflow, trace.key, watched or trace.watched))
+def found(store, trace=TRACE, watched=None, now=None):
+    """`now`: digests of paths that are not as they were."""
+
+    def again(then):
+        return replace(then, paths={path: (now or {}).get(path, digest) for path, digest in then.paths.items()})
+
+    return list(traces.find(store, trace.repo, trace.workflow, trace.key, watched or trace.watched, again))
 
 
 def at(seconds, **changes):
@@ -100,6 +105,22 @@ def test_only_traces_that_can_match_are_read(store):
     first, *others = found(store, watched=declared)
     assert first.watched == declared
     assert len(others) == traces.MOST_OTHERS
+
+
+def test_an_observed_state_is_found_however_old_it_is(store):
+    states = [Watched("paths", "", {"a.py": f"f {n % 40}", "/": "x"}, observed=True) for n in range(80)]
+    for n, watched in enumerate([*states, Watched("paths", "", {"b.py": "f 1"}, observed=True)]):
+        traces.record(store, at(n, watched=watched, run=f"run-{n}"))
+    seen = [trace.run for trace in found(store, watched=TREE, now={"a.py": "f 7"})]
+    assert seen == ["run-80", "run-79", "run-47", "run-7"], "one of each set of paths, and those that are equal"
+
+
+def test_the_trace_of_one_job(store):
+    for n in range(3):
+        traces.record(store, at(n, run=f"run-{n}"))
+    assert traces.of_job(store, "me/repo", "train", TRACE.key, "run-1", "train") == at(1, run="run-1")
+    assert traces.of_job(store, "me/repo", "train", TRACE.key, "run-1", "data") is None
+    assert traces.of_job(store, "me/repo", "train", "j" * 64, "run-1", "train") is None
 
 
 def test_a_clock_that_ran_ahead_does_not_hold_latest(store):

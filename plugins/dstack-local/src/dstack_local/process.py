@@ -31,6 +31,8 @@ class ProcessExecutor(Executor):
     `cpu` and `memory` of a job are not enforced: they only decide how many jobs run side by side.
     """
 
+    in_place = True
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._lock = threading.Lock()
