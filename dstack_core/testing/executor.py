@@ -229,6 +229,20 @@ class ExecutorSuite:
             jobs.start("true", python="1.5", **self.task)
         assert failure.value.hint
 
+    def test_only_the_job_reads_where_it_works(self, jobs: Jobs, tmp_path: Path) -> None:
+        """If jobs work in place, access times tell what they read: nothing else may be read, nor any of it missed."""
+        if not jobs.executor.in_place:
+            pytest.skip("jobs do not work in place")
+        root = tmp_path / "code"
+        paths = [root, root / "read", root / "sub", root / "sub/unread", root / "listed", root / "listed/unread"]
+        for path in paths[1::2]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+        for path in paths:
+            os.utime(path, (0, path.stat().st_mtime))
+        assert jobs.run("cat read; ls listed", root=root, **self.task) == (0, "xunread\n")
+        assert [path.name for path in paths if path.stat().st_atime] == ["read", "listed"]
+
     # --- many jobs, and their end -----------------------------------------------------------------------------------
 
     def test_stop_asks(self, jobs: Jobs) -> None:

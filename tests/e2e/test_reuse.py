@@ -150,3 +150,77 @@ def test_plan_makes_no_store(cold_project):
     cold_project.workflows("- {name: work, provider: bash, artifacts: [x], commands: ['true']}")
     assert "never run" in cold_project.dstack("plan", "work").out
     assert not (cold_project.home / "store").exists()
+
+
+LEARNED = """
+    - {name: data, provider: bash, artifacts: [data], commands: ['cat src/data.py > data/x']}
+    - {name: train, provider: bash, deps: [data], artifacts: [model], commands: ['cat data/x train.py > model/x']}
+    """
+
+
+@pytest.fixture
+def learned(project):
+    """Nobody said what the two read."""
+    for path in ("src/data.py", "train.py", "README.md", "docs/a.md"):
+        project.write(path, f"{path} 1\n")
+    project.workflows(LEARNED)
+    return project
+
+
+def test_an_edit_of_what_no_job_read_runs_nothing(learned):
+    learned.dstack("run", "train")
+    learned.write("README.md", "new\n")
+    learned.write("docs/b.md", "new\n")
+    learned.workflows(LEARNED + "\n    - {name: other, provider: bash, commands: ['true']}")
+    decision, why = decisions(learned)["train"]
+    assert decision == "reuse"
+    assert "nothing that it read has changed (1 of 6 files)" in why
+    learned.dstack("run", "train")
+    assert learned.statuses() == {"data": "reused", "train": "reused"}
+    plan = json.loads(learned.dstack("plan", "train", "--json").out)
+    assert [(job["files_read"], plan["files"]) for job in plan["jobs"]] == [(1, 6), (1, 6)]
+
+
+def test_an_edit_of_what_one_job_read_runs_that_one(learned):
+    learned.dstack("run", "train")
+    learned.write("train.py", "train 2\n")
+    assert decisions(learned)["data"][0] == "reuse"
+    assert decisions(learned)["train"] == ("run", "code changed: train.py")
+    learned.write("src/new.py", "it could have been read\n")
+    assert decisions(learned)["data"] == ("run", "code changed: src/new.py")
+
+
+def test_what_was_read_is_shown_also_of_what_was_reused(learned):
+    learned.dstack("run", "train")
+    first = learned.run()
+    learned.write("README.md", "new\n")
+    learned.dstack("run", "train")
+    shown = json.loads(learned.dstack("why", learned.run(), "data", "--json").out)["jobs"]
+    assert [(row["status"], row["depends_on"], row["found_in"]) for row in shown] == [
+        ("reused", "observed", f"{first}/data")
+    ]
+    assert (shown[0]["files"], shown[0]["folders"], shown[0]["of"]) == (["src/data.py"], [".", "src"], 5)
+    assert "src/data.py" in learned.dstack("why", first).out
+
+
+def test_where_access_times_are_not_kept_all_of_the_code_counts(learned, without_access_times):
+    without_access_times(learned.home / "work")
+    learned.dstack("run", "train")
+    assert "all of the code counts" in decisions(learned)["train"][1]
+    learned.write("README.md", "new\n")
+    words = decisions(learned)["data"][1]
+    assert words.startswith("code changed: README.md (all of the code counts: the file system")
+    row = json.loads(learned.dstack("why", learned.run(), "data", "--json").out)["jobs"][0]
+    assert (row["depends_on"], row["files"]) == ("all", [])
+    assert "keeps no access time" in row["reason"]
+
+
+def test_a_file_that_was_used_and_not_declared_is_a_warning(two):
+    two.write("other.txt", "1")
+    two.workflows(TWO.replace("cat data/x train.py", "cat data/x train.py other.txt"))
+    warning = "train: warning: it used other.txt, which its inputs do not cover"
+    assert warning in two.dstack("run", "train").err
+    assert warning in two.dstack("ps", two.run()).err
+    assert warning in two.dstack("why", two.run()).err
+    two.write("other.txt", "2")
+    assert decisions(two)["train"][0] == "reuse"

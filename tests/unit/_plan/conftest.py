@@ -13,11 +13,12 @@ from typing import Protocol
 import pytest
 from dstack_local.store import FolderStore
 
-from dstack_core._ledger.traces import record
+from dstack_core._ledger.traces import Watched, record
 from dstack_core._plan.build import Request, Surroundings, make_plan
 from dstack_core._plan.job import REUSE, RunPlan
 from dstack_core._plan.reuse import decide
 from dstack_core._plan.trace import trace_of
+from dstack_core._plan.watch import Code
 from dstack_core.errors import DstackError, NotFoundError
 from dstack_core.models import Artifact, ArtifactSpec, Dep, JobSpec, Workflow
 
@@ -55,6 +56,7 @@ class Scene:
         self.snapshots: dict[str, dict[str, str]] = {}
         self.tags: dict[tuple[str, str], tuple[Artifact, ...]] = {}
         self.changes: dict[str, object] = {}
+        self.learned: dict[str, Callable[[Code], Watched]] = {}
         self.runs = 0
         self.ran: list[str] = []
         self.asked: list[str] = []
@@ -125,6 +127,7 @@ class Scene:
             trace = trace_of(
                 plan, job, inputs, done[job.name], run=f"run-{self.runs}", user="me",
                 finished=time.time() + self.runs / 100, duration=1.5,
+                watched=self.learned[job.name](Code(self.paths)) if job.name in self.learned else None,
             )  # fmt: skip
             record(self.store, trace)
         return tuple(self.ran)

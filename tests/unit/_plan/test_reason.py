@@ -1,9 +1,11 @@
 """Why a job runs, word by word."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from dstack_core._plan.learned import Use, learned
 from dstack_core.models import ArtifactSpec
 
 
@@ -120,3 +122,57 @@ def test_recorded_by_another_version(scene):
             trace["key"] = "0" * 64
             scene.store.write(info.key, json.dumps(trace).encode())
     assert why(scene, "data") == "recorded by another version of dstack"
+
+
+@pytest.fixture
+def observed(make_scene, wf):
+    """`train` was seen to read train.py, in the root, and src/a.py."""
+    files = {"train.py": "f 1", "src/a.py": "f 1", "docs/x.md": "f 1"}
+    scene = make_scene(wf("train"), paths=files)
+    scene.learned = {"train": lambda code: learned(code, Use(["train.py", "src/a.py"], [""]))}
+    scene.run("train")
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        ({"docs/new.md": "f 1", "docs/x.md": "f 2"}, "same as run-1: nothing that it read has changed (2 of 4 files)"),
+        ({"train.py": "f 2", "docs/x.md": "f 2"}, "code changed: train.py"),
+        ({"src/new.py": "f 1"}, "code changed: src/new.py"),
+        ({"docs/a.py": "f 1"}, "code changed: docs/a.py"),
+        ({"new/x": "f 1", "src/a.py": "f 2"}, "code changed: new, src/a.py"),
+    ],
+)
+def test_of_what_was_observed_it_is_said_what_changed(observed, paths, words):
+    observed.paths.update(paths)
+    assert why(observed) == words
+
+
+def test_of_what_was_observed_less_is_said_when_the_old_snapshot_is_gone(observed):
+    observed.snapshots.clear()
+    observed.paths.update({"docs/a.py": "f 1", "src/new.py": "f 1", "new.py": "f 1"})
+    assert why(observed) == "code changed: another a, what is in ., what is in src"
+
+
+def test_the_plan_says_how_many_files_were_read(observed):
+    observed.paths["docs/x.md"] = "f 2"
+    assert observed.plan("train").jobs[0].reused.read == 2
+
+
+def test_going_back_to_an_older_state_of_what_was_observed_finds_its_result(observed):
+    for n in range(2, 40):
+        observed.paths["train.py"] = f"f {n}"
+        assert observed.run("train") == ("train",)
+    observed.paths.update({"train.py": "f 1", "docs/x.md": "f 9"})
+    assert observed.run("train") == ()
+    assert observed.plan("train").jobs[0].reused.run == "run-1"
+
+
+def test_why_all_of_the_code_counts(make_scene, wf):
+    scene = make_scene(wf("train"))
+    scene.learned = {"train": lambda code: replace(code.watched(None)[0], hindrance="no access times")}
+    scene.run("train")
+    assert why(scene) == "same as run-1 (all of the code counts: no access times)"
+    scene.paths["README.md"] = "f 2"
+    assert why(scene) == "code changed: README.md (all of the code counts: no access times)"

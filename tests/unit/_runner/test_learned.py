@@ -10,6 +10,7 @@ docs/explanation/reuse.md says so.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import posixpath
@@ -34,7 +35,7 @@ from dstack_core.artifact_store import ANY, ArtifactStore, Object
 from dstack_core.executor import Executor
 from dstack_core.models import Artifact, ArtifactSpec, JobSpec
 
-EXAMPLES = int(os.environ.get("DSTACK_LEARNED_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("DSTACK_LEARNED_EXAMPLES", "150"))
 
 
 class Node(NamedTuple):
@@ -59,9 +60,10 @@ PLACES = (
     ".dstack/workflows.yaml", ".dstack/workflows/b.yaml", ".dstack/workflows/c.yaml",
 )  # fmt: skip
 LINKS = ("to-file", "to-folder", "docs/to-file")
-TARGETS = ("docs/a.md", "docs/deep/b.md", "data", "src", "a.txt")
+TARGETS = ("docs/a.md", "docs/new.md", "docs/deep/b.md", "data", "src", "conf/none")
 
 
+@functools.cache
 def content(path: str, node: Node) -> bytes:
     """Each kind of file says its number in its own way."""
     if not node.text:
@@ -79,18 +81,22 @@ def set_node(files: Files, path: str, node: Node | None) -> Files:
     return {**{p: n for p, n in files.items() if p not in above and not p.startswith(f"{path}/")}, path: node}
 
 
+@functools.cache
+def entry_of(path: str, node: Node) -> TreeEntry:
+    if node.target:
+        return TreeEntry(path, "link", target=posixpath.relpath(node.target, posixpath.dirname(path) or "."))
+    data = content(path, node)
+    mode = 0o755 if node.executable else 0o644
+    return TreeEntry(path, "file", mode, hashlib.sha256(data).hexdigest(), "", len(data), (), data)
+
+
+def entries_of(files: Files) -> list[TreeEntry]:
+    return [entry_of(path, node) for path, node in files.items()]
+
+
 def tree_of(files: Files) -> Tree:
     folders = {path[:i] for path in files for i, c in enumerate(path) if c == "/"}
-    entries = [TreeEntry(folder, "dir", 0o755) for folder in {"", *folders}]
-    for path, node in files.items():
-        if node.target:
-            target = posixpath.relpath(node.target, posixpath.dirname(path) or ".")
-            entries.append(TreeEntry(path, "link", target=target))
-        else:
-            data = content(path, node)
-            mode = 0o755 if node.executable else 0o644
-            entries.append(TreeEntry(path, "file", mode, hashlib.sha256(data).hexdigest(), "", len(data), (), data))
-    return Tree(entries)
+    return Tree([*(TreeEntry(folder, "dir", 0o755) for folder in {"", *folders}), *entries_of(files)])
 
 
 # Each step of a program is a line of bash, for paths relative to the root of the code, which is {R}.
@@ -101,33 +107,55 @@ def python(code: str) -> str:
 
 
 def reads(path: str) -> list[str]:
-    at, folder = f"{{R}}/{path}", f"{{R}}/{posixpath.dirname(path) or '.'}"
+    at = f"{{R}}/{path}"
     return [
-        f"cat {at}", f"head -c 3 < {at}", f"tac {at}", f"source {at}", f"bash {at}", f"[ -x {at} ] && {at}; cat {at}",
-        f"cp {at} $OUT/", f"cp -p {at} $OUT/", f"mv {at} $OUT/", f"ln {at} $OUT/hard",
-        f"echo more >> {at}; mv {at} $OUT/", f"echo more >> {at}; ln {at} $OUT/hard",
-        f"cat {at}; cat {folder}/opt.txt", f"cat {at}; [ -d {folder}/deep ] && echo deep",
+        f"cat {at}", f"head -c 3 < {at}", f"tac {at}", f"cp -p {at} $OUT/",
+        f"source {at}", f"bash {at}", f"[ -x {at} ] && {at}; cat {at}",
         python(f'print(open("{at}").read())'),
-        python(f'import shutil; shutil.copyfile("{at}", "copy")') + "; mv copy $OUT/",
-        python(f'import mmap; print(mmap.mmap(open("{at}").fileno(), 0, prot=1)[:])'),
         python(f'import runpy; print(runpy.run_path("{at}").get("VALUE"))'),
+        python(f'import mmap; print(mmap.mmap(open("{at}").fileno(), 0, prot=1)[:])'),
+        python(f'import os; os.copy_file_range(os.open("{at}", 0), os.open("copy", 65, 420), 99)') + "; mv copy $OUT/",
         python(
             f'import os; s = os.stat("{at}"); print(open("{at}").read()); '
             f'os.utime("{at}", ns=(s.st_atime_ns, s.st_mtime_ns))'
         ),
-        python(f'import os; os.copy_file_range(os.open("{at}", 0), os.open("copy", 65, 420), 99)') + "; mv copy $OUT/",
     ]  # fmt: skip
+
+
+def moves(path: str) -> list[str]:
+    """The bytes reach the artifact, and nobody read them."""
+    at = f"{{R}}/{path}"
+    return [f"mv {at} $OUT/", f"ln {at} $OUT/hard", f"echo more >> {at}; mv {at} $OUT/"]
+
+
+def looks_around(path: str) -> list[str]:
+    """For what may be missing, beside what was read."""
+    at, folder = f"{{R}}/{path}", f"{{R}}/{posixpath.dirname(path) or '.'}"
+    return [f"cat {at}; cat {folder}/{name}" for name in ("opt.txt", "new.txt")] + [
+        f"cat {at}; [ -x {folder}/tool ] && echo tool",
+        f"cat {at}; [ -d {folder}/deep ] && echo deep",
+    ]
 
 
 def lists(folder: str) -> list[str]:
     at = f"{{R}}/{folder}"
     return [
-        f"ls -A {at}", f"ls -AF {at}", f"find {at} | sort", f"find {at} -type f | sort", f"find {at} -perm -100 | sort",
-        f"echo {at}/*", f"cat {at}/*", f"cp -r {at} $OUT/", f"mv {at} $OUT/moved",
-        f"echo made >> {at}/new.txt; cat {at}/new.txt", f"mkdir -p {at}/deep; ls {at}/deep",
-        python(f'import os; print(sorted((e.name, e.is_dir()) for e in os.scandir("{at}")))'),
+        f"ls -A {at}", f"find {at} | sort", f"echo {at}/*", f"cat {at}/*", f"cp -r {at} $OUT/", f"mv {at} $OUT/moved",
         python(f'import glob; print(sorted(glob.glob("{at}/*/*")))'),
     ]  # fmt: skip
+
+
+def lists_kinds(folder: str) -> list[str]:
+    at = f"{{R}}/{folder}"
+    return [
+        f"ls -AF {at}", f"find {at} -type f | sort", f"find {at} -perm -100 | sort",
+        python(f'import os; print(sorted((e.name, e.is_dir()) for e in os.scandir("{at}")))'),
+    ]  # fmt: skip
+
+
+def makes(folder: str) -> list[str]:
+    at = f"{{R}}/{folder}"
+    return [f"echo made >> {at}/new.txt; cat {at}/new.txt", f"mkdir -p {at}/deep; ls {at}/deep"]
 
 
 def follows(link: str) -> list[str]:
@@ -149,16 +177,17 @@ def searches(files: Files) -> list[str]:
     tools = [f for d in ("one", "two") if (f := files.get(f"inc/{d}/tool", Node())).executable]
     if tools and tools[0].text:
         steps.append("(PATH={R}/inc/one:{R}/inc/two:$PATH; tool)")
-    if "conf/mid/deep/c.txt" in files:
-        up = SEARCH.format(places="conf/mid/deep conf/mid conf .", name="cfg", act="cat")
-        steps.append("cat {R}/conf/mid/deep/c.txt; " + up)
-    if "deps/y/lib/mod.py" in files:
-        steps.append(python(IMPORT.format("mod")))
-    if "deps/y/lib/pkg/__init__.py" in files:
-        steps.append(python(IMPORT.format("pkg")))
-    if "src/pkg/inner.py" in files:
-        steps.append(python('import sys; sys.path[:0] = ["{R}/src"]; import pkg.inner; print(pkg.inner.VALUE)'))
     return steps
+
+
+def climbs(files: Files) -> list[str]:
+    up = SEARCH.format(places="conf/mid/deep conf/mid conf .", name="cfg", act="cat")
+    return ["cat {R}/conf/mid/deep/c.txt; " + up] if "conf/mid/deep/c.txt" in files else []
+
+
+def imports(files: Files) -> list[str]:
+    names = {"mod": "deps/y/lib/mod.py", "pkg": "deps/y/lib/pkg/__init__.py"}
+    return [python(IMPORT.format(name)) for name, path in names.items() if path in files]
 
 
 AROUND = (
@@ -175,15 +204,19 @@ AROUND = (
 
 
 def steps(files: Files) -> st.SearchStrategy[str]:
-    folders = {posixpath.dirname(path) for path in files} - {""}
-    kinds = (
-        [step for path, node in files.items() if not node.target for step in reads(path)],
-        [step for folder in sorted(folders) for step in lists(folder)],
-        [step for path, node in files.items() if node.target for step in follows(path)],
-        searches(files),
+    """One of as many ideas; what has fewer variants is not tried less."""
+    plain = [path for path, node in files.items() if not node.target]
+    links = [path for path, node in files.items() if node.target]
+    folders = sorted({posixpath.dirname(path) for path in files} - {""})
+    ideas = [
+        *([step for path in plain for step in idea(path)] for idea in (reads, moves, looks_around)),
+        *([step for folder in folders for step in idea(folder)] for idea in (lists, lists_kinds, makes)),
+        [step for path in links for step in follows(path)],
+        *(idea(files) for idea in (searches, climbs, imports)),
+        [step for path in plain if path.startswith(".dstack/") for step in (f"cat {{R}}/{path}", "ls -R {R}/.dstack")],
         AROUND,
-    )
-    return st.one_of(*(st.sampled_from(kind) for kind in kinds if kind))
+    ]
+    return st.sampled_from([idea for idea in ideas if idea]).flatmap(st.sampled_from)
 
 
 NODES = st.tuples(st.integers(0, 3), st.booleans()).map(lambda made: Node(*made))
@@ -210,7 +243,7 @@ EDITS = (
     *((path, Node(7, executable=True)) for path in ("inc/one/tool", "work/tool", "src/a.txt")),
     ("src", Node(1)), ("data/deep", Node(1)), ("conf", Node(target="docs")),
     ("deep/x", Node(1)), ("work/deep/x", Node(1)), ("in/dep/more/x", Node(1)),
-    ("res/more/x", Node(1)), ("res/out/new.txt", Node(1)),
+    ("conf/none", Node(1)), ("conf/none/x", Node(1)), ("res/more/x", Node(1)), ("res/out/new.txt", Node(1)),
 )  # fmt: skip
 
 
@@ -298,13 +331,13 @@ def scene(tmp_path):
 )
 @given(st.data(), checkouts(), st.sampled_from([".", "work"]))
 def test_a_job_that_would_be_reused_gives_the_same_when_it_runs(scene, data, files, working_dir):
-    program = data.draw(st.lists(steps(files), min_size=1, max_size=3))
+    program = data.draw(st.lists(steps(files), min_size=1, max_size=4))
     output, observation = scene.run(files, program, working_dir)
     watched = observation.watched
     assert watched.observed
 
     def would_be_reused(edited: Files) -> bool:
-        code = Code(tree_paths(tree_of(edited)))
+        code = Code(tree_paths(entries_of(edited)))
         return same_code(watched, code.watched(None)[0], code)
 
     assert would_be_reused(files)
