@@ -9,8 +9,8 @@ import click
 
 from dstack_core._cli.context import context
 from dstack_core._cli.jobs import job_records, read_run_plan, tell_warnings
+from dstack_core._cli.kept import escaped
 from dstack_core._cli.lookup import complete_run, find_run, suggest, warn_of
-from dstack_core._cli.ls import escaped
 from dstack_core._cli.render import table, write_json
 from dstack_core._ledger import traces
 from dstack_core._ledger.records import SUCCESS, JobRecord, RunRecord

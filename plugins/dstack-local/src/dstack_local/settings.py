@@ -1,4 +1,4 @@
-"""What can be set of plugins `local` and `file`. Apart from what has the settings, because pydantic is slow to import."""
+"""What can be set of plugins `local` and `file`. A module of its own, because pydantic is slow to import."""
 
 from __future__ import annotations
 
