@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
-from dstack_core.models import JobSpec, Requirements
+from dstack_core.errors import DstackError
+from dstack_core.models import JobSpec, RegistryAuth, Requirements
+
+
+class LostError(DstackError):
+    """What ran a job went away under it, and its end or its output is not known: it was interrupted, not failed."""
+
+    exit_code: ClassVar[int] = 1
+
+
+def _tell_nobody(done: int, total: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -21,8 +32,16 @@ class Task:
         root: the checkout. `scratch`: a private folder beside it for the executor's own files; both go afterwards.
         working_dir: relative to `root`.
         env: what the job's environment must have; the executor adds what a process needs to live (PATH, HOME).
-        gpus: indices of the GPUs that are this job's, None: all that there are.
+        gpus: indices of the GPUs that are this job's; None: it asked for none, and an executor that cannot hide
+            those that there are shows them all.
         stdout, stderr: file descriptors to write the job's output to; the caller closes its copies.
+        image_digest: what `image` was when the run was planned: it must be that one. None: not known then.
+        ports: of the machine, for the job to listen at: the same numbers inside and outside, reachable from this
+            machine only.
+        places: absolute paths that the job must find, and what lies there: artifacts outside the checkout. What the
+            job writes to such a folder must be in it afterwards.
+        progress: told how far a download has come, in bytes done and in all, several times a second while `start`
+            waits for anything. What it raises must end the waiting, and come out of `start`.
     """
 
     label: str
@@ -36,16 +55,30 @@ class Task:
     env: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
     image: str | None = None
+    image_digest: str | None = None
+    registry_auth: RegistryAuth | None = None
     requirements: Requirements = Requirements()
     gpus: tuple[int, ...] | None = None
+    ports: tuple[int, ...] = ()
+    places: Mapping[str, Path] = field(default_factory=dict)
+    progress: Callable[[int, int], None] = _tell_nobody
 
 
 class Execution(abc.ABC):
     """A started attempt."""
 
+    image_digest: str | None = None
+    """Of the image that it runs in; None when it runs in none."""
+
     @abc.abstractmethod
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit code (128 + n when signal n ended it), or None when it still runs after `timeout` seconds."""
+        """The exit code (128 + n when signal n ended it), or None when it still runs after `timeout` seconds.
+
+        With the exit code, all output has been written.
+
+        Raises:
+            LostError: nobody can tell any more how it ended.
+        """
 
     @abc.abstractmethod
     def stop(self) -> None:
@@ -54,6 +87,10 @@ class Execution(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """End whatever the job started and has not ended, at once, and free what `start` took. Idempotent."""
+
+    def cause(self) -> str | None:
+        """Why it ended with its exit code, for people, when the executor knows more than that: `out of memory`."""
+        return None
 
 
 class Executor(abc.ABC):
@@ -65,14 +102,14 @@ class Executor(abc.ABC):
             the files' access times which of them the job used. False, which is always right, if a job gets a copy.
     """
 
-    in_place: ClassVar[bool] = False
+    in_place: bool = False
 
     @abc.abstractmethod
     def start(self, task: Task) -> Execution:
         """Make the environment and start the job.
 
         Raises:
-            JobError: the environment cannot be made (no such Python, no such image).
+            JobError: the environment cannot be made (no such Python, no such image, no place for an absolute path).
         """
 
     def refuses(self, spec: JobSpec) -> str | None:
@@ -82,3 +119,21 @@ class Executor(abc.ABC):
     @abc.abstractmethod
     def sweep(self, label: str) -> int:
         """End what is left of an attempt whose runner died; the number of processes or containers ended."""
+
+
+@runtime_checkable
+class SupportsImages(Protocol):
+    """An executor whose jobs run in container images."""
+
+    @property
+    def default_image(self) -> str:
+        """The image of a job that names none."""
+
+    def digest(self, image: str, auth: RegistryAuth | None = None, *, ask_registry: bool = True) -> str | None:
+        """What the image is now: `sha256:` and 64 hexadecimal digits. Downloads nothing.
+
+        None: it is not on this machine, and the registry was not to be asked.
+
+        Raises:
+            JobError: it cannot be known: no such image, no credentials for it, nobody who could be asked.
+        """

@@ -8,9 +8,14 @@ Units: memory and sizes are bytes, durations are seconds, times are seconds sinc
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+_EXTENSION: Final = re.compile(r"\.[0-9]*[A-Za-z][A-Za-z0-9]*\Z")
+"""With a letter in it: `0.1`, `v2.5-small` have none, and are what values of a matrix look like."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Requirements:
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """A folder or file that a job produces, relative to its working folder.
+    """A folder or file that a job produces, relative to its working folder, or absolute where it runs.
 
     A `path` that ends in `/`, or whose last part has no extension (`0.1` has none), is a folder: it exists, empty,
     when the job starts. `mount`: saved continuously while the job runs, and there again when a new attempt starts.
@@ -57,6 +62,20 @@ class ArtifactSpec:
 
     path: str
     mount: bool = False
+
+    @property
+    def folder(self) -> bool:
+        """Whether it is declared as a folder: `data/`, `data`, `lr-0.1`; but `model.pt` may be either."""
+        name = posixpath.basename(posixpath.normpath(self.path)).lstrip(".")
+        return self.path.endswith("/") or not _EXTENSION.search(name)
+
+
+@dataclass(frozen=True)
+class RegistryAuth:
+    """Who asks a registry for an image. Either may hold `${{ secrets.NAME }}`, which only the runner fills in."""
+
+    username: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,7 @@ class Workflow:
         env: values may hold `${{ }}` templates; the runner fills them in.
         inputs: globs of the repository's files that this workflow depends on; None: all of them.
         cell: which cell of its `matrix` it is; `name` is then that of the cell.
+        executor: name of the executor that it must run with; None: the one that suits it.
         where: `file:line:column` of the entry, or None for a workflow made on the command line.
     """
 
@@ -121,6 +141,8 @@ class Workflow:
     resources: Requirements = Requirements()
     inputs: tuple[str, ...] | None = None
     image: str | None = None
+    registry_auth: RegistryAuth | None = None
+    executor: str | None = None
     retry: Retry = Retry()
     max_duration: float | None = None
     args: tuple[str, ...] = ()
@@ -141,7 +163,8 @@ class JobSpec:
         env: added to the job's environment; templates are filled in as they are.
         working_dir: relative to the root of the checkout; None: the root.
         ports: how many free ports the job gets, as PORT_0, PORT_1, ...
-        executor: name of the executor that it needs; None: the user's default.
+        executor: name of the executor that it needs; None: the one that suits it. Planning fills it in.
+        image_digest: what `image` was when the run was planned, `sha256:...`; None: not known. A provider leaves it.
         reusable: False for what is run for its own sake (an IDE): never reused.
     """
 
@@ -159,16 +182,19 @@ class JobSpec:
     max_duration: float | None = None
     executor: str | None = None
     reusable: bool = True
+    image_digest: str | None = None
+    registry_auth: RegistryAuth | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Every text in which the runner fills in `${{ }}`."""
-        return (self.script, *self.env.values(), *self.argv)
+        auth = (self.registry_auth.username, self.registry_auth.password) if self.registry_auth else ()
+        return (self.script, *self.env.values(), *self.argv, *auth)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A saved artifact: `path` as the job declared it (normalised, no `./`), and the digest of its tree."""
+    """A saved artifact: `path` as the job declared it (normalised, without `./`), and the digest of its tree."""
 
     path: str
     tree: str

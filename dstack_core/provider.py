@@ -45,6 +45,8 @@ def common_fields(workflow: Workflow) -> dict[str, Any]:
         "args": workflow.args,
         "python": workflow.python,
         "image": workflow.image,
+        "registry_auth": workflow.registry_auth,
+        "executor": workflow.executor,
         "working_dir": workflow.working_dir,
         "ports": workflow.ports,
         "artifacts": workflow.artifacts,

@@ -14,6 +14,7 @@ from dstack_core._cli.session import session_of
 
 if TYPE_CHECKING:
     from dstack_core._engine.engine import Engine
+    from dstack_core._engine.executors import Executors
     from dstack_core._engine.remote import Remote
     from dstack_core._engine.view import RunView
     from dstack_core._plugins.registry import Plugins
@@ -64,6 +65,13 @@ class Context:
         return self.plugins.backend(self.remote.backend, self.remote.settings_of(self.remote.backend))
 
     @functools.cached_property
+    def executors(self) -> Executors:
+        """The remote's executors."""
+        from dstack_core._engine.executors import Executors
+
+        return Executors(self.plugins, self.remote)
+
+    @functools.cached_property
     def project(self) -> Path:
         """The folder with `.dstack/`, or what comes nearest to it."""
         from dstack_core._workflow.project import find_project
@@ -88,7 +96,7 @@ class Context:
         """For `advance`."""
         from dstack_core._engine.engine import Engine
 
-        return Engine(self.store, self.backend, self.remote, self._tell)
+        return Engine(self.store, self.backend, self.remote, self.executors, self._tell)
 
     def advance(self, run: str) -> RunView:
         """The run, after whatever could be repaired or begun for it was."""

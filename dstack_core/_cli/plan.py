@@ -49,6 +49,7 @@ def _plan(context: Context, target: Target) -> int:
 
     planned = plan_for(context, target)
     rows = [_row(planned, job) for job in planned.plan.jobs]
+    warnings = [*planned.plan.warnings, *_unknown(planned)]
     if target.options.get("json"):
         write_json(
             {
@@ -59,15 +60,25 @@ def _plan(context: Context, target: Target) -> int:
                 "commit": planned.snapshot.commit,
                 "changes": planned.snapshot.summary,
                 "files": planned.snapshot.tree.files,
-                "warnings": list(planned.plan.warnings),
+                "warnings": warnings,
                 "jobs": rows,
             }
         )
         return 0
-    for warning in planned.plan.warnings:
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     table(("job", "decision", "reason", "deps", "machine"), rows, formats={"deps": listed})
     return 0
+
+
+def _unknown(planned: Planned) -> list[str]:
+    """Which images could not be looked at: those jobs would not start as things are."""
+    from dstack_core._plan.reason import listed
+
+    why: dict[str, list[str]] = {}
+    for name, error in planned.unknown.items():
+        why.setdefault(f"{error.message}{f' ({error.hint})' if error.hint else ''}", []).append(name)
+    return [f"{listed(names)}: the image is not known: {reason}" for reason, names in why.items()]
 
 
 def _row(planned: Planned, job: Any) -> dict[str, Any]:
@@ -84,6 +95,9 @@ def _row(planned: Planned, job: Any) -> dict[str, Any]:
         "reused_from": f"{job.reused.run}/{job.reused.job}" if job.reused else None,
         "files_read": job.reused.read if job.reused else None,
         "artifacts": [artifact.path for artifact in job.spec.artifacts],
+        "executor": job.spec.executor,
+        "image": job.spec.image,
+        "image_digest": job.spec.image_digest,
     }
 
 

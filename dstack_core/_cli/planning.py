@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import posixpath
 import sys
@@ -10,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dstack_core._cli.context import Context
+from dstack_core._cli.images import Images, is_special
 from dstack_core._cli.lookup import find_tag
 from dstack_core._cli.target import EVERYTHING, Target
 from dstack_core._content.snapshot import Snapshot, scan_snapshot
@@ -19,7 +22,7 @@ from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core._plan.reuse import stored_paths
 from dstack_core._plan.watch import tree_paths
 from dstack_core._workflow.template import references
-from dstack_core.errors import InputError, NotFoundError
+from dstack_core.errors import DstackError, InputError, NotFoundError, PluginError
 from dstack_core.models import Artifact, JobSpec, Offer, Requirements, Workflow
 
 PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -28,11 +31,16 @@ PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, the code that it is for, and the machines that it would take."""
+    """A plan, the code that it is for, and the machines that it would take.
+
+    Attributes:
+        unknown: jobs that would run, and whose images cannot be known now: why not.
+    """
 
     plan: RunPlan
     snapshot: Snapshot
     offers: Mapping[Requirements, Offer]
+    unknown: Mapping[str, DstackError]
 
 
 def plan_for(context: Context, target: Target) -> Planned:
@@ -55,7 +63,7 @@ def plan_for(context: Context, target: Target) -> Planned:
     def tags(repo: str, name: str) -> tuple[Artifact, ...]:
         return find_tag(context.store, repo, name).artifacts
 
-    definitions = _Definitions(context, target)
+    definitions = _Definitions(context, target, snapshot.repo)
     plan = make_plan(
         request,
         Surroundings(
@@ -70,12 +78,14 @@ def plan_for(context: Context, target: Target) -> Planned:
         ),
     )
     context.remember()
-    plan = replace(plan, warnings=(*plan.warnings, *_unused_arguments(plan)))
+    plan = replace(plan, warnings=(*plan.warnings, *_unused_arguments(plan), *_open_passwords(plan)))
     running = [job for job in plan.jobs if job.decision != REUSE]
     folders = {entry.path for entry in snapshot.tree if entry.kind == "dir"}
     for job in running:
         _check(context, job, folders)
-    return Planned(plan, snapshot, fit(plan, context.backend.offers) if running else {})
+    offers = fit(plan, context.backend.offers) if running else {}
+    unknown = {job.name: definitions.unknown[job.name] for job in running if job.name in definitions.unknown}
+    return Planned(plan, snapshot, offers, unknown)
 
 
 def _unused_arguments(plan: RunPlan) -> list[str]:
@@ -85,19 +95,25 @@ def _unused_arguments(plan: RunPlan) -> list[str]:
     return [f"`{job.name}` has no ${{{{ run.args }}}}: the arguments {' '.join(job.spec.args)} reach nobody"]
 
 
+def _open_passwords(plan: RunPlan) -> list[str]:
+    auths = {job.name: job.spec.registry_auth for job in plan.jobs}
+    return [
+        f"`{name}`: the password of its `registry_auth` is in the workflow file; put it into a secret"
+        for name, auth in auths.items()
+        if auth and "${{" not in auth.password
+    ]
+
+
 def _check(context: Context, job: PlannedJob, folders: Collection[str]) -> None:
     """Whether the remote has what the job asks for, before anything is spent."""
-    spec, remote = job.spec, context.remote
+    spec = job.spec
     if posixpath.normpath(spec.working_dir or ".") not in (".", *folders):
         message = f"`{job.name}`: its working_dir {spec.working_dir} is not in the repository"
         raise InputError(message, where=job.where, hint="git ignores it, or it has no files?")
     _check_secrets(context, job)
-    # Loading the executor takes time, and what asks for nothing special is refused by none.
-    special = spec.image is not None or any(artifact.path.startswith("/") for artifact in spec.artifacts)
-    if not special and spec.python == PYTHON:
+    if not is_special(spec) and spec.python == PYTHON:
         return
-    name = spec.executor or remote.executor
-    reason = context.plugins.executor(name, remote.settings_of(name)).refuses(spec)
+    reason = context.executors.get(spec.executor).refuses(spec)
     if reason:
         raise InputError(f"`{job.name}` cannot run here: {reason}", where=job.where)
 
@@ -129,10 +145,18 @@ def _secrets_in(texts: Sequence[str]) -> list[str]:
 class _Definitions:
     """Workflows and their job specs, by name; the target's with the command line's overrides."""
 
-    def __init__(self, context: Context, target: Target) -> None:
+    def __init__(self, context: Context, target: Target, repo: str) -> None:
         self._context = context
         self._target = target
+        self._repo = repo
         self._targets = frozenset(self.cells(target.name))
+        self._images = Images(context.executors)
+        self._provided = functools.cache(self._provide)
+
+    @property
+    def unknown(self) -> Mapping[str, DstackError]:
+        """Jobs whose images cannot be known now, and why."""
+        return self._images.unknown
 
     def cells(self, name: str) -> Sequence[str]:
         """See `Surroundings.cells`. Raises InputError for a matrix that is wrong."""
@@ -145,6 +169,28 @@ class _Definitions:
 
     def define(self, name: str) -> tuple[Workflow, JobSpec]:
         """Raises InputError for a workflow that is wrong."""
+        workflow, spec = self._provided(name)
+        try:
+            spec = self._images.fill(name, spec, contained=self._takes_absolute(workflow))
+        except PluginError as error:
+            error.where = error.where or workflow.where
+            raise
+        if spec.python is None and spec.image is None:
+            # Said, so that it is part of what makes a job the same: another Python may give another result.
+            spec = replace(spec, python=PYTHON)
+        return workflow, spec
+
+    def _takes_absolute(self, workflow: Workflow) -> bool:
+        """Whether something that it depends on has an artifact at an absolute path."""
+        deps = [dep for dep in workflow.deps if dep.kind == "workflow" and dep.repo in (None, self._repo)]
+        for cell in (cell for dep in deps for cell in self.cells(dep.name)):
+            with contextlib.suppress(NotFoundError):  # of what does not exist, the plan says so better
+                if any(artifact.path.startswith("/") for artifact in self._provided(cell)[1].artifacts):
+                    return True
+        return False
+
+    def _provide(self, name: str) -> tuple[Workflow, JobSpec]:
+        """A workflow and what its provider makes of it."""
         from dstack_core._workflow.resolve import ad_hoc, resolve
 
         target = self._target
@@ -163,8 +209,4 @@ class _Definitions:
                 where=workflow.where,
                 hint=hint,
             )
-        spec = own.job_spec(workflow)
-        if spec.python is None and spec.image is None:
-            # Said, so that it is part of what makes a job the same: another Python may give another result.
-            spec = replace(spec, python=PYTHON)
-        return workflow, spec
+        return workflow, own.job_spec(workflow)

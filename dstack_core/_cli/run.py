@@ -29,6 +29,7 @@ def _run(context: Context, target: Target) -> int:
     with saving(context.store, f"dstack run {target.name}"):
         planned = plan_for(context, target)
         _check_tag(target, planned)
+        _check_images(planned)
         draft = _store(context, target, planned)
         with deferred() as interrupted:  # no run must begin to exist unseen
             view = _record(context, draft)
@@ -67,6 +68,13 @@ def _check_tag(target: Target, planned: Planned) -> None:
         raise InputError(f"{target.name} has no artifacts that the tag {tag} could name", hint="declare `artifacts:`")
     saved = {job.name: [artifact.path for artifact in job.spec.artifacts] for job in planned.plan.targets}
     check_apart(saved, "where the tag is used", where=planned.plan.targets[0].where)
+
+
+def _check_images(planned: Planned) -> None:
+    """What cannot be had now is told before anything is recorded. Raises InputError."""
+    for name, error in planned.unknown.items():
+        where = planned.plan.job(name).where
+        raise InputError(f"`{name}` cannot run here: {error.message}", hint=error.hint, where=where)
 
 
 def _store(context: Context, target: Target, planned: Planned) -> RunRecord:

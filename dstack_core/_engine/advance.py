@@ -11,13 +11,14 @@ import time
 from typing import Final
 
 from dstack_core._engine.engine import Engine
+from dstack_core._engine.executors import label
 from dstack_core._engine.outcome import interrupted
 from dstack_core._engine.settle import Tell, end_unstarted, settle
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import count_machines, gone, machines
 from dstack_core._ledger.records import CLAIMED, MachineRecord
 from dstack_core._ledger.runs import write_job
-from dstack_core.errors import ConflictError
+from dstack_core.errors import ConflictError, DstackError
 from dstack_core.home import dstack_home
 from dstack_core.matching import satisfies
 from dstack_core.models import Offer, Requirements
@@ -67,11 +68,32 @@ def _check_on(engine: Engine, view: RunView, machine: MachineRecord) -> bool:
     if machine.status == "intent" and time.time() - machine.created < BOOT and machine.handle is None:
         return True
     engine.backend.terminate(machine.id, machine.handle)  # what it started may have outlived it
-    shutil.rmtree(dstack_home() / "work" / machine.id, ignore_errors=True)  # if it was this very machine
+    work = dstack_home() / "work" / machine.id
+    if work.exists():  # then it was this very machine
+        _sweep(engine, view, machine)
+        shutil.rmtree(work, ignore_errors=True)
     gone(engine.store, view.run.name, machine.id, time.time())
     view.refresh()
     _release(view, machine.id)
     return False
+
+
+def _sweep(engine: Engine, view: RunView, machine: MachineRecord) -> None:
+    """End what is left of the attempts of a machine of this computer. A container is no process of its runner's."""
+    for document in view.jobs.values():
+        job = document.value
+        if job.status in CLAIMED and job.machine == machine.id:
+            name = view.plan.job(job.job).spec.executor
+            try:
+                engine.executors.get(name).sweep(label(machine.id, job.job, len(job.attempts)))
+            except DstackError as error:
+                _warn(f"what {job.job} of {job.run} left behind could not be ended: {error}")
+
+
+def _warn(message: str) -> None:
+    import logging  # rarely needed, and slow to import
+
+    logging.getLogger("dstack").warning(message)
 
 
 def _release(view: RunView, machine: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import Remote
 from dstack_core._engine.settle import Tell
 from dstack_core.artifact_store import ArtifactStore
@@ -17,4 +18,5 @@ class Engine:
     store: ArtifactStore
     backend: Backend
     remote: Remote
+    executors: Executors
     tell: Tell

@@ -51,7 +51,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a job. `exit_code` is the user's; None when none was reached.
+    """One try at a job. `exit_code` is the user's; None when none was reached. `image_digest`: what it ran in.
 
     `phases`: seconds that it took to `prepare` code and inputs, to make the `environment`, to `run`, and to `save`.
     """
@@ -64,6 +64,7 @@ class Attempt:
     exit_code: int | None = None
     reason: str | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
+    image_digest: str | None = None
 
 
 @dataclass(frozen=True)

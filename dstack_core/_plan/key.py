@@ -1,15 +1,15 @@
 """The base key: what makes two jobs the same job, apart from the code.
 
 In the key: this module's format, repository, workflow, values of the matrix, provider, command, script, environment,
-arguments, python, image, working folder, number of ports, paths of artifacts, executor; and the inputs, each as path
-and tree digest.
+arguments, python, image and its digest, working folder, number of ports, paths of artifacts, executor; and the inputs,
+each as path and tree digest.
 
 Not in the key, because the result does not depend on it or must not:
 resources (a larger machine gives the same result), retry and max_duration (they decide whether there is a result),
-help, `mount` of an artifact (when it is saved), the names of the deps (their artifacts are what counts), the globs of
-`inputs` (they say which code counts; the code is compared by itself), and the run's name. Templates stay unfilled:
-`${{ run.name }}` would make every key new, and a secret's value has no business in a record. So a secret that was
-changed does not make a job run again; `--force` does.
+help, `mount` of an artifact (when it is saved), `registry_auth` (who asks for the image), the names of the deps (their
+artifacts are what counts), the globs of `inputs` (they say which code counts; the code is compared by itself), and the
+run's name. Templates stay unfilled: `${{ run.name }}` would make every key new, and a secret's value has no business in
+a record. So a secret that was changed does not make a job run again; `--force` does.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def definition(job: PlannedJob) -> dict[str, Any]:
         "args": list(spec.args),
         "python": spec.python,
         "image": spec.image,
+        "image_digest": spec.image_digest,
         "working_dir": posixpath.normpath(spec.working_dir or "."),
         "ports": spec.ports,
         "artifacts": sorted(_declared(artifact.path) for artifact in spec.artifacts),

@@ -57,6 +57,8 @@ def _definition(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
     for field in ("provider", "python", "image", "working_dir", "ports", "executor"):
         if then.get(field) != now[field]:
             yield f"{field.replace('_', ' ')} {_shown(then.get(field))} -> {_shown(now[field])}"
+    if then.get("image") == now["image"] and then.get("image_digest") != now["image_digest"]:
+        yield f"image {'changed' if now['image_digest'] else 'not known'}: {_shown(now['image'])}"
     if then.get("artifacts") != now["artifacts"]:
         yield "artifacts changed"
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from dstack_core._content.logwriting import LogWriter
 from dstack_core._engine.capacity import Share
+from dstack_core._engine.executors import short
 from dstack_core._engine.outcome import WISHES, Ending, after
 from dstack_core._ledger import traces
 from dstack_core._ledger.documents import Document
@@ -19,7 +20,7 @@ from dstack_core._plan.job import PlannedJob
 from dstack_core._plan.key import overlay
 from dstack_core._plan.trace import trace_of
 from dstack_core._runner.execute import Watch, watch
-from dstack_core._runner.host import Host, short
+from dstack_core._runner.host import Host
 from dstack_core._runner.observing import Observation
 from dstack_core._runner.output import Output
 from dstack_core._runner.saving import Saver
@@ -28,6 +29,7 @@ from dstack_core._runner.task import Values, fill_task
 from dstack_core._runner.transfer import Transfer
 from dstack_core._runner.workspace import Workspace, artifact_path
 from dstack_core.errors import ConflictError, DstackError, StoreError
+from dstack_core.executor import LostError
 from dstack_core.models import Artifact
 
 SETTLED = 0.05
@@ -54,6 +56,7 @@ class JobAttempt:
         self._inputs = job.inputs(done)
         self._state = JobState(host, job.name, before)
         self._phases: dict[str, float] = {}
+        self._image_digest: str | None = None
         self._workspace: Workspace | None = None
         self._observation = Observation(job.spec, host.plan.watched[job.watched])
 
@@ -94,11 +97,14 @@ class JobAttempt:
         if record.status == "done":
             last = record.attempts[-1]
             finished = last.finished or time.time()
+            # What the result was made with, also when the plan did not know.
+            digest = last.image_digest or self._job.spec.image_digest
+            job = replace(self._job, spec=replace(self._job.spec, image_digest=digest))
             traces.record(
                 self._host.store,
                 trace_of(
                     self._host.plan,
-                    self._job,
+                    job,
                     self._inputs,
                     record.artifacts,
                     run=record.run,
@@ -124,21 +130,26 @@ class JobAttempt:
             self._heed("stop", "abort", "interrupt")
             self._heed_now()
             with self._phase("environment"):
-                task = fill_task(self._job, workspace, values, self._share, output)
+                progress = Transfer(self._downloading).next()
+                task = fill_task(self._job, workspace, values, self._share, output, progress=progress)
                 executor = self._host.executor(self._job.spec.executor)
                 self._observation.begin(workspace, tree, overlay(self._inputs), executor)
                 execution = executor.start(task)
+                self._image_digest = execution.image_digest
             output.started()
             with self._phase("run"):
                 ending = watch(execution, output, self._watch(values, saver))
             self._observation.end()
             return ending
+        except LostError as lost:
+            return Ending("interrupted", reason=str(lost))
         finally:
             output.close()
 
     def _downloading(self, done: int, total: int) -> None:
         self._heed("stop", "abort", "interrupt")
-        self._state.show("downloading", transfer=(done, total))
+        if total:
+            self._state.show("downloading", transfer=(done, total))
 
     def _uploading(self, done: int, total: int) -> None:
         self._heed("abort")  # whoever only stops the job wants what it made
@@ -228,6 +239,7 @@ class JobAttempt:
             exit_code=ending.exit_code,
             reason=ending.reason,
             phases=self._phases,
+            image_digest=self._image_digest,
         )
         following = after(ending, (*self._state.record.attempts[:-1], attempt), self._job.spec.retry)
         self._state.end(

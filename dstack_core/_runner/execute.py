@@ -59,7 +59,7 @@ def watch(execution: Execution, output: Output, do: Watch) -> Ending:
     finally:
         execution.close()
     output.close()
-    return asked or _by_exit_code(code)
+    return asked or _by_exit_code(code, execution.cause())
 
 
 def _wanted(do: Watch, passed: float) -> Ending | None:
@@ -71,10 +71,10 @@ def _wanted(do: Watch, passed: float) -> Ending | None:
     return None
 
 
-def _by_exit_code(code: int) -> Ending:
+def _by_exit_code(code: int, cause: str | None) -> Ending:
     if code == 0:
         return Ending("done", 0)
-    why = f"exit code {code}"
-    if code > 128:
+    why = cause or f"exit code {code}"
+    if code > 128 and not cause:
         why += f" (signal {code - 128}{', perhaps out of memory' if code == 137 else ''})"
     return Ending("failed", code, why)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,13 +47,3 @@ class Host:
     work: Path
     observers: Observers
     desired: Callable[[], str | None]
-
-
-def short(job: str, attempt: int) -> str:
-    """A short name for an attempt's folder: paths in it must stay short enough for Unix sockets (108 bytes)."""
-    return f"{hashlib.sha256(job.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}.{attempt}"
-
-
-def label(machine: str, job: str, attempt: int) -> str:
-    """What an executor marks an attempt's processes with, and `sweep` finds them by."""
-    return f"{machine}.{short(job, attempt)}"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dstack_core._engine.capacity import Capacity, Share
+from dstack_core._engine.executors import label
 from dstack_core._engine.outcome import INTERRUPTIONS, interrupted
 from dstack_core._engine.settle import settle
 from dstack_core._engine.view import RunView
@@ -21,7 +22,7 @@ from dstack_core._ledger.records import CLAIMED, JobRecord
 from dstack_core._ledger.runs import write_job
 from dstack_core._plan.job import PlannedJob
 from dstack_core._runner.attempt import JobAttempt
-from dstack_core._runner.host import Host, label
+from dstack_core._runner.host import Host
 from dstack_core._runner.state import LASTING
 from dstack_core.errors import ConflictError, StoreError
 from dstack_core.matching import satisfies

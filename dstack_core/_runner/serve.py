@@ -7,11 +7,10 @@ import os
 import resource
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 
+from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import Remote, find_remote
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import gone, register
@@ -19,7 +18,6 @@ from dstack_core._plugins.registry import Plugins
 from dstack_core._runner.host import Host
 from dstack_core._runner.runner import Runner
 from dstack_core.errors import ConflictError
-from dstack_core.executor import Executor
 from dstack_core.home import dstack_home
 from dstack_core.models import RunEvent
 
@@ -41,7 +39,7 @@ def serve(run: str, machine: str, remote_name: str) -> int:
         run=view.run,
         plan=view.plan,
         machine=record,
-        executor=_executors(plugins, remote),
+        executor=Executors(plugins, remote).get,
         secret=functools.partial(_secret, plugins, remote, view.run.repo),
         work=dstack_home() / "work" / machine,
         observers=observers,
@@ -60,22 +58,6 @@ def serve(run: str, machine: str, remote_name: str) -> int:
     gone(store, run, machine, time.time(), peak)
     observers.close(5.0)
     return 0
-
-
-def _executors(plugins: Plugins, remote: Remote) -> Callable[[str | None], Executor]:
-    """Executors by name, None: the remote's. Each is made once, whichever attempts ask for it at the same time: it
-    tells the jobs that it started from what they left behind, and would take another one's for the latter."""
-    made: dict[str, Executor] = {}
-    making = threading.Lock()
-
-    def executor(name: str | None) -> Executor:
-        chosen = name or remote.executor
-        with making:
-            if chosen not in made:
-                made[chosen] = plugins.executor(chosen, remote.settings_of(chosen))
-            return made[chosen]
-
-    return executor
 
 
 def _secret(plugins: Plugins, remote: Remote, repo: str, name: str) -> str:

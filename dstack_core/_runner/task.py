@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from dstack_core._engine.capacity import Share
+from dstack_core._engine.executors import label
 from dstack_core._plan.job import PlannedJob
-from dstack_core._runner.host import Host, label
+from dstack_core._runner.host import Host
 from dstack_core._runner.output import Output
 from dstack_core._runner.workspace import Workspace
 from dstack_core.errors import JobError
 from dstack_core.executor import Task
+from dstack_core.models import RegistryAuth
 
 SECRET: Final = "secrets."  # noqa: S105  the beginning of a reference
 MARK: Final = "${{"
@@ -82,6 +84,13 @@ class Values:
         """The command."""
         return tuple(_filled(text, self._templates, "plain") for text in self._job.spec.argv)
 
+    def registry_auth(self) -> RegistryAuth | None:
+        """Who asks for the image."""
+        auth = self._job.spec.registry_auth
+        if auth is None:
+            return None
+        return RegistryAuth(*(_filled(text, self._templates, "plain") for text in (auth.username, auth.password)))
+
     @functools.cached_property
     def _templates(self) -> Mapping[str, str | list[str]]:
         run = self._host.run
@@ -115,8 +124,16 @@ def _filled(text: str, values: Mapping[str, str | Sequence[str]], quoting: Liter
     return fill(text, values, quoting)
 
 
-def fill_task(job: PlannedJob, workspace: Workspace, values: Values, share: Share, output: Output) -> Task:
-    """Ready to start."""
+def fill_task(
+    job: PlannedJob,
+    workspace: Workspace,
+    values: Values,
+    share: Share,
+    output: Output,
+    *,
+    progress: Callable[[int, int], None],
+) -> Task:
+    """Ready to start. `progress` is told of downloads, as `Task.progress` is."""
     spec = job.spec
     return Task(
         label=values.label,
@@ -130,6 +147,11 @@ def fill_task(job: PlannedJob, workspace: Workspace, values: Values, share: Shar
         env=values.env,
         python=spec.python,
         image=spec.image,
+        image_digest=spec.image_digest,
+        registry_auth=values.registry_auth(),
         requirements=spec.requirements,
         gpus=share.gpus,
+        ports=values.ports,
+        places=workspace.places,
+        progress=progress,
     )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
 from dstack_core._content.entries import Tree
 from dstack_core._content.restoring import restore_tree
@@ -17,29 +15,20 @@ from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import JobError
 from dstack_core.models import Artifact, ArtifactSpec, JobSpec
 
-_EXTENSION: Final = re.compile(r"\.[0-9]*[A-Za-z][A-Za-z0-9]*\Z")
-"""With a letter in it: `0.1`, `v2.5-small` have none, and are what values of a matrix look like."""
-
 
 def artifact_path(declared: str) -> str:
-    """The normalised path of an artifact, relative to the working folder.
+    """The normalised path of an artifact: absolute, or relative to the working folder.
 
     Raises:
-        JobError: it lies outside the working folder.
+        JobError: it leads out of the working folder.
     """
     path = posixpath.normpath(declared)
-    if posixpath.isabs(path) or path == ".." or path.startswith("../"):
+    if path == ".." or path.startswith("../"):
         raise JobError(
             f"the artifact {declared} is outside the working folder, and cannot be saved from there",
-            hint="use a path inside it, or an executor that runs containers",
+            hint="use a path inside it, or an absolute one and an executor that runs containers",
         )
-    return path
-
-
-def is_folder(spec: ArtifactSpec) -> bool:
-    """Whether an artifact is declared as a folder: `data/`, `data`, `lr-0.1`; but `model.pt` may be either."""
-    name = posixpath.basename(posixpath.normpath(spec.path)).lstrip(".")
-    return spec.path.endswith("/") or not _EXTENSION.search(name)
+    return f"/{path.lstrip('/')}" if path.startswith("/") else path
 
 
 class Workspace:
@@ -49,13 +38,17 @@ class Workspace:
         root: the checkout of the code.
         cwd: the working folder inside it; artifact paths start there.
         scratch: the executor's.
+        outside: what has an absolute path where the job runs: `/opt/env` lies in `outside/opt/env`.
+        places: absolute paths that the executor must give the job, and what of `outside` lies there.
     """
 
     def __init__(self, folder: Path, spec: JobSpec) -> None:
         self.folder = folder
         self.root = folder / "code"
         self.scratch = folder / "scratch"
+        self.outside = folder / "outside"
         self.cwd = self.root / (spec.working_dir or ".")
+        self.places: dict[str, Path] = {}
         self._spec = spec
 
     def make(self, store: ArtifactStore, code: str, inputs: Sequence[Artifact], transfer: Transfer) -> Tree:
@@ -78,6 +71,7 @@ class Workspace:
             if target.is_symlink():  # of the repository's own: what it points to is not ours to write to
                 target.unlink()
             restore_tree(store, given.tree, target, transfer.next(known=True))
+        self._note_places([*(spec.path for spec in self._spec.artifacts), *(given.path for given in inputs)])
         return tree
 
     def place(self, path: str) -> Path:
@@ -88,11 +82,17 @@ class Workspace:
         """
         if path == ".":
             return self.cwd
-        target = self.cwd / path
+        top, target = (self.outside, self.outside / path[1:]) if path.startswith("/") else (self.root, self.cwd / path)
         # Not `Path.resolve`, which raises for links that lead in a circle: behind those, there simply is nothing.
-        if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self.root)):
+        if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(top)):
             raise JobError(f"the artifact {path} is behind a link that leads out of the repository")
         return target
+
+    def _note_places(self, declared: Iterable[str]) -> None:
+        """Those of the paths that are absolute, each without what lies inside another."""
+        for path in sorted({artifact_path(path) for path in declared if path.startswith("/")}):
+            if not any(path.startswith(f"{outer}/") for outer in self.places):
+                self.places[path] = self.place(path)
 
     def write_script(self, text: str) -> Path | None:
         """The job's program as a private file, or None when it has none."""
@@ -122,7 +122,7 @@ class Workspace:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-        (path if is_folder(spec) else path.parent).mkdir(parents=True, exist_ok=True)
+        (path if spec.folder else path.parent).mkdir(parents=True, exist_ok=True)
 
 
 def _make_writable(folder: Path) -> None:

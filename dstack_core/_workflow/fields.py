@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from dstack_core._suggest import close_match
 from dstack_core._workflow.units import parse_duration, parse_size
 from dstack_core.errors import InputError
-from dstack_core.models import ArtifactSpec, Dep, Gpu, Retry
+from dstack_core.models import ArtifactSpec, Dep, Gpu, RegistryAuth, Retry
 
 T = TypeVar("T")
 
@@ -186,6 +186,16 @@ def retry(value: Any) -> Retry:
     attempts = whole(given["attempts"], *(["attempts"] if isinstance(value, dict) else []), least=1, most=100)
     backoff = given.get("backoff", "0")
     return Retry(attempts, tuple(dict.fromkeys(causes)), 0.0 if backoff == "0" else duration(backoff, "backoff"))
+
+
+def registry_auth(value: Any) -> RegistryAuth:
+    """Who asks a registry for the image: a mapping."""
+    given = keys(value, "username", "password") if isinstance(value, dict) else {}
+    for name in ("username", "password"):
+        if name not in given:
+            raise WrongValue(f"has no `{name}`", hint="write `username:` and `password: ${{ secrets.NAME }}`")
+    username, password = (text(given[name], name, literal=False) for name in ("username", "password"))
+    return RegistryAuth(username, password)
 
 
 def _short_gpu(value: Any) -> tuple[str | None, int, int | None]:

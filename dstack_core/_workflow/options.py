@@ -59,6 +59,7 @@ COMMON: Final = (
     _option("remote", "flag", "Take a machine that is not this one."),
     _option("python", "text", "Version of Python, e.g. 3.11.", "VERSION"),
     _option("image", "text", "Container image to run in.", "IMAGE"),
+    _option("executor", "text", "How to run it: process, docker, or what a plugin brings.", "NAME"),
     _option("working_dir", "text", "Folder of the repository to run in.", "PATH"),
     _option("ports", "text", "How many ports the job gets.", "NUMBER"),
     _option("retry", "text", "How often to try.", "NUMBER"),

@@ -14,7 +14,9 @@ Path = tuple[object, ...]
 
 
 def check_references(workflow: Workflow, env_path: Callable[[str], Path], place: Callable[[Path], str | None]) -> None:
-    """Look at `env` and the provider's properties. `env_path` leads to a variable, `place` says where a path is.
+    """Look at `env`, `registry_auth` and the provider's properties.
+
+    `env_path` leads to a variable, `place` says where a path is.
 
     Raises:
         InputError: a reference to what does not exist, or that is not one; `where` is the value that holds it.
@@ -22,6 +24,11 @@ def check_references(workflow: Workflow, env_path: Callable[[str], Path], place:
     for name, value in workflow.env.items():
         if "${{" in value:
             _check_text(value, env_path(name), workflow, place, in_env=True)
+    if workflow.registry_auth:
+        for name in ("username", "password"):
+            value = getattr(workflow.registry_auth, name)
+            if "${{" in value:
+                _check_text(value, ("registry_auth", name), workflow, place)
     for name, value in workflow.properties.items():
         for path, text in texts(value, (name,)):
             if "${{" in text:

@@ -279,10 +279,12 @@ _PASSED_ON: Final = (
     "artifacts",
     "inputs",
     "image",
+    "registry_auth",
+    "executor",
     "retry",
     "max_duration",
 )
-_OVERRIDABLE: Final = frozenset(_PASSED_ON) - {"help"}
+_OVERRIDABLE: Final = frozenset(_PASSED_ON) - {"help", "registry_auth"}
 _SAID: Final = {
     "string_type": "must be one text value",
     "list_type": "must be a list",

@@ -67,6 +67,8 @@ PROPERTIES: Final[Table] = {
     "resources": _resources,
     "inputs": fields.inputs,
     "image": fields.word,
+    "registry_auth": fields.registry_auth,
+    "executor": fields.word,
     "retry": fields.retry,
     "max_duration": fields.duration,
     "matrix": matrix.parse,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+import socket
 import threading
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +18,8 @@ from typing import Any
 import pytest
 
 from dstack_core.errors import JobError
-from dstack_core.executor import Execution, Executor, Task
+from dstack_core.executor import Execution, Executor, SupportsImages, Task
+from dstack_core.models import Requirements
 from dstack_core.testing.contest import Contestant
 from dstack_core.testing.executor_runner import start_and_hang
 from dstack_core.testing.waiting import until
@@ -95,11 +101,17 @@ class ExecutorSuite:
         task: arguments that each `Task` of the suite needs, e.g. `{"image": "debian:12"}`.
         supports_python: whether `Task.python` chooses an interpreter.
         supports_daemons: whether `close` finds processes that left their session.
+        supports_places: whether a job can be given absolute paths.
+        supports_memory: whether a job that takes more memory than it asked for is ended.
+        server: shell command that serves HTTP at `{port}`, to the machine and to what forwards from it.
     """
 
     task: Mapping[str, Any] = {}
     supports_python = True
     supports_daemons = True
+    supports_places = True
+    supports_memory = True
+    server = "exec python3 -m http.server {port}"
 
     @pytest.fixture
     def open_executor(self) -> Callable[[], Executor]:
@@ -181,7 +193,8 @@ class ExecutorSuite:
         (tmp_path / "scratch").mkdir()
         (tmp_path / "root").mkdir()
         null = os.open(os.devnull, os.O_WRONLY)
-        task = Task("l", ("no-such-program",), tmp_path / "root", tmp_path / "scratch", ".", null, null, **self.task)
+        label, root, scratch = uuid.uuid4().hex, tmp_path / "root", tmp_path / "scratch"
+        task = Task(label, ("no-such-program",), root, scratch, ".", null, null, **self.task)
         try:
             execution = executor.start(task)
         except JobError as error:
@@ -242,6 +255,81 @@ class ExecutorSuite:
             os.utime(path, (0, path.stat().st_mtime))
         assert jobs.run("cat read; ls listed", root=root, **self.task) == (0, "xunread\n")
         assert [path.name for path in paths if path.stat().st_atime] == ["read", "listed"]
+
+    # --- what it is given -------------------------------------------------------------------------------------------
+
+    def test_ports_are_the_machine_s(self, jobs: Jobs) -> None:
+        """The same numbers inside and outside, and two of them."""
+        ports = (_free_port(), _free_port())
+        servers = f"({self.server.format(port=ports[0])}) & {self.server.format(port=ports[1])}"
+        jobs.start(f"echo hello > greeting; {servers}", ports=ports, **self.task)
+        for port in ports:
+            until(functools.partial(_greeted, port), f"the job answered at port {port}")
+
+    def test_a_place_is_given_or_refused(self, jobs: Jobs, tmp_path: Path) -> None:
+        """An absolute path in the job is a folder outside: both see what the other writes."""
+        folder, place = tmp_path / "out side", f"/opt/{uuid.uuid4().hex}/in side"
+        folder.mkdir()
+        (folder / "given").write_text("hello")
+        script = f"cd '{place}'; cat given; mkdir made; echo made > made/file"
+        if not self.supports_places:
+            with pytest.raises(JobError, match=place):
+                jobs.start(script, places={place: folder}, **self.task)
+            return
+        code, output = jobs.run(script, places={place: folder}, **self.task)
+        assert (code, output) == (0, "hello")
+        assert (folder / "made" / "file").read_text() == "made\n"
+        assert (folder / "made").stat().st_uid == os.geteuid()
+
+    def test_a_file_can_be_given(self, jobs: Jobs, tmp_path: Path) -> None:
+        """Not only folders."""
+        if not self.supports_places:
+            pytest.skip("gives no absolute paths")
+        file, place = tmp_path / "file", f"/opt/{uuid.uuid4().hex}.txt"
+        file.write_text("hello")
+        assert jobs.run(f"cat {place}", places={place: file}, **self.task) == (0, "hello")
+
+    def test_too_much_memory(self, jobs: Jobs) -> None:
+        """Ends the job, and the executor can say so. One that ends with less is not accused."""
+        if not self.supports_memory:
+            pytest.skip("enforces no limit of memory")
+        limit = Requirements(memory=64_000_000)
+        grow = "x=0123456789abcdef; while :; do x=$x$x; done"
+        job = jobs.start(grow, requirements=limit, **self.task)
+        assert job.ended() == 137
+        assert job.execution.cause() == "out of memory (limit 64 MB)"
+        job = jobs.start("exit 3", requirements=limit, **self.task)
+        assert job.ended() == 3
+        assert job.execution.cause() is None
+
+    # --- images -----------------------------------------------------------------------------------------------------
+
+    def test_an_image_is_known_by_its_content(self, jobs: Jobs, executor: Executor) -> None:
+        """Before a job starts, and by the job that ran in it."""
+        image = self._image(executor)
+        digest = executor.digest(image)  # type: ignore[attr-defined]
+        assert re.fullmatch("sha256:[0-9a-f]{64}", digest)
+        job = jobs.start("exit 0", **self.task)
+        assert job.ended() == 0
+        assert job.execution.image_digest == digest
+        job = jobs.start("exit 0", image_digest=digest, **self.task)
+        assert job.ended() == 0
+
+    def test_another_image_of_that_name_is_not_taken(self, jobs: Jobs, executor: Executor) -> None:
+        """What was planned runs, or nothing."""
+        self._image(executor)
+        with pytest.raises(JobError):
+            jobs.start("exit 0", image_digest=f"sha256:{'0' * 64}", **self.task)
+
+    def test_no_such_image(self, jobs: Jobs, executor: Executor) -> None:
+        """Is an error that names it, when planned and when started."""
+        self._image(executor)
+        missing = f"127.0.0.1:{_free_port()}/nobody/nothing:v1"
+        for ask in (executor.digest, lambda image: jobs.start("true", **{**self.task, "image": image})):  # type: ignore[attr-defined]
+            with pytest.raises(JobError, match="nobody/nothing:v1") as failure:
+                ask(missing)
+            assert failure.value.hint
+        assert executor.digest(missing, ask_registry=False) is None  # type: ignore[attr-defined]
 
     # --- many jobs, and their end -----------------------------------------------------------------------------------
 
@@ -310,25 +398,41 @@ class ExecutorSuite:
         self, jobs: Jobs, open_executor: Callable[[], Executor], tmp_path: Path
     ) -> None:
         """Only that attempt, and found by its label alone."""
-        if self.task:
-            pytest.skip("the runner of this test gives its task nothing but a script")
         other = jobs.start(BEAT.format(file="beat"), **self.task)
-        root, scratch, script = tmp_path / "root", tmp_path / "scratch", tmp_path / "script"
+        root, script, label = tmp_path / "root", tmp_path / "script", uuid.uuid4().hex
         root.mkdir()
-        scratch.mkdir()
+        (tmp_path / "scratch").mkdir()
         script.write_text(f"({BEAT.format(file='beat')}) & wait\n")
-        runner = Contestant(start_and_hang, open_executor, "left", root, scratch, script)
+        runner = Contestant(start_and_hang, open_executor, label, tmp_path, script, self.task)
         runner.go()
         until((root / "beat").exists, "the job of the other runner beat")
         runner.kill()
-        assert jobs.executor.sweep("left") >= 1
+        assert jobs.executor.sweep(label) >= 1
         self._is_still(root / "beat")
-        assert jobs.executor.sweep("left") == 0
-        assert jobs.executor.sweep("lef") == 0
+        assert jobs.executor.sweep(label) == 0
+        assert jobs.executor.sweep(label[:-1]) == 0
         assert other.execution.wait(0) is None
+
+    def _image(self, executor: Executor) -> str:
+        if not isinstance(executor, SupportsImages):
+            pytest.skip("not a SupportsImages")
+        return str(self.task.get("image") or executor.default_image)
 
     def _is_still(self, beat: Path) -> None:
         """Whether the loop that wrote `beat` has ended: five times its beat passes without one."""
         size = beat.stat().st_size
         with pytest.raises(pytest.fail.Exception):
             until(lambda: beat.stat().st_size != size, "a beat of what should have ended", 0.1)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _greeted(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/greeting", timeout=5) as answer:
+            return bool(answer.read() == b"hello\n")
+    except (OSError, urllib.error.URLError):
+        return False

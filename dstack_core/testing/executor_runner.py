@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from dstack_core.executor import Executor, Task
 
 
-def start_and_hang(open_executor: Callable[[], Executor], label: str, root: Path, scratch: Path, script: Path) -> None:
-    """Start `script` and never look at it again."""
+def start_and_hang(
+    open_executor: Callable[[], Executor], label: str, folder: Path, script: Path, more: Mapping[str, Any]
+) -> None:
+    """Start `script` in `folder` and never look at it again. `more`: what each task of the suite has."""
     output = os.open(os.devnull, os.O_WRONLY)
-    task = Task(label, ("sh",), root, scratch, ".", output, output, script=script)
-    open_executor().start(task)
+    task = Task(label, ("sh",), folder / "root", folder / "scratch", ".", output, output, script=script, **more)
+    started = open_executor().start(task)
     time.sleep(3600)
+    started.close()

@@ -18,6 +18,9 @@ from typing import TypeVar
 import pexpect
 import psutil
 import pytest
+from docker_engine import engine
+from docker_images import busybox, conda_image, python_image
+from docker_registry import registry
 from dstack_local.store import FolderStore
 
 from dstack_core._content.logs import LogReader
@@ -27,6 +30,7 @@ from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import JobRecord, MachineRecord
 from dstack_core._ledger.runs import log_prefix
 
+__all__ = ["busybox", "conda_image", "engine", "python_image", "registry"]
 DSTACK = str(Path(sys.executable).with_name("dstack"))
 FAULTS = Path(__file__).with_name("faults")
 PATIENCE = 30.0

@@ -11,6 +11,9 @@ from dstack_core.testing.executor import ExecutorSuite
 
 
 class TestProcessExecutor(ExecutorSuite):
+    supports_places = False
+    supports_memory = False
+
     @pytest.fixture
     def open_executor(self) -> functools.partial[ProcessExecutor]:
         return functools.partial(ProcessExecutor, {})

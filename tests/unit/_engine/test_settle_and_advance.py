@@ -7,6 +7,7 @@ import time
 
 from dstack_core._engine.advance import LAUNCHES, advance
 from dstack_core._engine.engine import Engine
+from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import DEFAULT
 from dstack_core._engine.settle import settle
 from dstack_core._engine.view import RunView
@@ -14,8 +15,11 @@ from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import Attempt, JobRecord, RunRecord
 from dstack_core._ledger.runs import ask_to_end, create_run, write_job, write_plan
 from dstack_core._plan.job import PlannedJob, RunPlan, Source
+from dstack_core._plugins.registry import Plugins
 from dstack_core.codec import dumps
 from dstack_core.models import Artifact, JobSpec
+
+NO_EXECUTORS = Executors(Plugins.discover(enabled=False), DEFAULT)
 
 
 def run_of(store, *jobs, deps=None):
@@ -55,7 +59,7 @@ def test_of_many_who_miss_a_machine_one_launches_it(store, new_box):
 
     def go(view):
         together.wait()
-        advance(Engine(store, box, DEFAULT, quiet), view)
+        advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
 
     threads = [threading.Thread(target=go, args=(view,)) for view in views]
     for thread in threads:
@@ -70,11 +74,11 @@ def test_a_lost_machine_is_followed_by_another_until_there_were_too_many(store, 
     name, box = run_of(store, "a"), new_box()
     view = RunView(store, name)
     for launched in range(1, LAUNCHES + 1):
-        advance(Engine(store, box, DEFAULT, quiet), view)
+        advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
         assert len(list(machines(store, name))) == launched
         assert not view.finished
         box.up.clear()
-    advance(Engine(store, box, DEFAULT, quiet), view)
+    advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
     assert view.run.status == "failed"
     assert "machines ended" in view.jobs["a"].value.reason
 
@@ -83,8 +87,8 @@ def test_giving_up_leaves_what_is_done(store, new_box):
     name, box = run_of(store, "a", "b"), new_box()
     view = RunView(store, name)
     for _ in range(LAUNCHES):
-        advance(Engine(store, box, DEFAULT, quiet), view)
+        advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
         box.up.clear()
     write_job(store, None, JobRecord(name, "a", "done", (Attempt(1, "0-x", 1.0, "done", 2.0, 0),)))
-    advance(Engine(store, box, DEFAULT, quiet), view)
+    advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
     assert {job: document.value.status for job, document in view.jobs.items()} == {"a": "done", "b": "failed"}

@@ -9,6 +9,7 @@ import pytest
 
 from dstack_core._engine.advance import advance
 from dstack_core._engine.engine import Engine
+from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import DEFAULT
 from dstack_core._engine.view import RunView
 from dstack_core._ledger import documents
@@ -16,9 +17,12 @@ from dstack_core._ledger.machines import gone, intend, machine_key, machines, re
 from dstack_core._ledger.records import Attempt, JobRecord, RunRecord
 from dstack_core._ledger.runs import ask_to_end, create_run, job_key, read_job, write_job, write_plan
 from dstack_core._plan.job import PlannedJob, RunPlan, Source
+from dstack_core._plugins.registry import Plugins
 from dstack_core.codec import dumps
 from dstack_core.errors import StoreError
 from dstack_core.models import JobSpec
+
+NO_EXECUTORS = Executors(Plugins.discover(enabled=False), DEFAULT)
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def works_on(store, run, job, machine):
 
 def advanced(store, run, box):
     view = RunView(store, run)
-    advance(Engine(store, box, DEFAULT, lambda event: None), view)
+    advance(Engine(store, box, DEFAULT, NO_EXECUTORS, lambda event: None), view)
     return view
 
 

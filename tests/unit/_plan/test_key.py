@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dstack_core._ledger.traces import Input
 from dstack_core._plan.job import PlannedJob, Reused, Source
 from dstack_core._plan.key import base_key, definition, overlay
-from dstack_core.models import Artifact, ArtifactSpec, Cell, Gpu, JobSpec, Requirements, Retry
+from dstack_core.models import Artifact, ArtifactSpec, Cell, Gpu, JobSpec, RegistryAuth, Requirements, Retry
 
 SPEC = JobSpec(
     ("bash",), "echo", {"LR": "0.1"}, ("a",), "3.10", "ubuntu", "src", 1, (ArtifactSpec("./data"),), executor="process"
@@ -33,12 +33,14 @@ COUNTS_IN_SPEC = {
     "ports": 2,
     "artifacts": (ArtifactSpec("data2"),),
     "executor": None,
+    "image_digest": "sha256:" + "1" * 64,
 }
 COUNTS_NOT_IN_SPEC = {
     "requirements": Requirements(cpu=4, gpu=Gpu(2)),
     "retry": Retry(3),
     "max_duration": 60.0,
     "reusable": False,
+    "registry_auth": RegistryAuth("me", "${{ secrets.PASSWORD }}"),
 }
 COUNTS_IN_JOB = {
     "workflow": "train2", "repo": "you/repo", "provider": "docker", "ad_hoc": True, "cell": Cell("train", {"a": "1"}),

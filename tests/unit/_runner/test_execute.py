@@ -12,6 +12,7 @@ from dstack_core._content.logs import LogReader, LogWriter
 from dstack_core._runner.execute import Watch, watch
 from dstack_core._runner.output import Output
 from dstack_core.errors import StoreError
+from dstack_core.executor import Execution
 
 
 @pytest.fixture(autouse=True)
@@ -38,14 +39,14 @@ def store(tmp_path):
     return Down({"path": str(tmp_path / "store")})
 
 
-class Shell:
+class Shell(Execution):
     """A command, as an executor would run it."""
 
     def __init__(self, command: str, output: Output) -> None:
         self.process = subprocess.Popen(["bash", "-c", command], stdout=output.stdout, stderr=output.stderr)
         output.started()
 
-    def wait(self, timeout):
+    def wait(self, timeout=None):
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:

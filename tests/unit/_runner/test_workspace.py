@@ -7,9 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from dstack_local.store import FolderStore
 
-from dstack_core._runner.workspace import is_folder
-from dstack_core.models import ArtifactSpec
+from dstack_core._content.saving import save_tree
+from dstack_core._runner.transfer import Transfer
+from dstack_core._runner.workspace import Workspace, artifact_path
+from dstack_core.errors import JobError
+from dstack_core.models import Artifact, ArtifactSpec, JobSpec
 
 PROGRAM = """
 import os, sys
@@ -45,9 +49,42 @@ def test_folders_that_nobody_may_look_into_are_removed(tmp_path):
     "path", ["data", "./data", "a.b/data", "logs.d/", ".cache", "m/0.1", "m/1e-3", "v2.5-small", "1.0"]
 )
 def test_folders(path):
-    assert is_folder(ArtifactSpec(path))
+    assert ArtifactSpec(path).folder
 
 
 @pytest.mark.parametrize("path", ["model.pt", "a/x.tar.gz", "music.mp4", "x.7z", ".cache.json", "model.h5"])
 def test_what_may_be_a_file(path):
-    assert not is_folder(ArtifactSpec(path))
+    assert not ArtifactSpec(path).folder
+
+
+@pytest.mark.parametrize(
+    ("declared", "path"),
+    [("./a/", "a"), ("a/../b", "b"), ("/opt/x/", "/opt/x"), ("//opt//x", "/opt/x"), ("/a/../..", "/")],
+)
+def test_paths(declared, path):
+    assert artifact_path(declared) == path
+
+
+def test_a_path_that_leads_out():
+    with pytest.raises(JobError):
+        artifact_path("../x")
+
+
+def test_absolute_paths_lie_beside_the_checkout(tmp_path):
+    store = FolderStore({"path": str(tmp_path / "store")})
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "x").write_text("hello")
+    code = tmp_path / "empty"
+    code.mkdir()
+    specs = (ArtifactSpec("out"), ArtifactSpec("/opt/env"), ArtifactSpec("/opt/env/inner"))
+    workspace = Workspace(tmp_path / "work", JobSpec(("true",), artifacts=specs))
+    trees = {path: save_tree(store, path).digest for path in (given, code)}
+    inputs = [Artifact("/data/set", trees[given]), Artifact("local", trees[given])]
+    workspace.make(store, trees[code], inputs, Transfer(lambda done, total: None))
+    assert {*workspace.places} == {"/data/set", "/opt/env"}, "what lies inside another comes with it"
+    assert (workspace.places["/data/set"] / "x").read_text() == "hello"
+    assert (workspace.places["/opt/env"] / "inner").is_dir()
+    assert workspace.place("/opt/env/inner") == workspace.places["/opt/env"] / "inner"
+    assert (workspace.cwd / "local" / "x").exists()
+    assert not workspace.places["/opt/env"].is_relative_to(workspace.root)

@@ -47,6 +47,11 @@ class ProcessExecutor(Executor):
                 f"working_dir {task.working_dir!r} is no folder of the repository",
                 hint="make it, add a file to it (git keeps no empty folders), or correct `working_dir:`",
             )
+        if task.places:
+            raise JobError(
+                f"it needs {next(iter(task.places))}, which is outside the checkout",
+                hint="run it with an executor that runs containers",
+            )
         argv = [*task.argv, str(task.script)] if task.script else list(task.argv)
         try:
             env = self._environment(task)

@@ -1,0 +1,1 @@
+"""dstack's executor for containers."""
