@@ -6,11 +6,12 @@
     plans/<sha256>                 what was planned; shared by equal runs
     index/active/<repo>/<run>      exists at least as long as the run is not finished; its bytes: when it was written
     index/finished/<repo>/<newest first>-<run>   a copy of the finished run's record
+    index/removing/<run>           exists while a run is being removed
 
 The index only makes listing cheap. An active entry is written before the run that it names, and what it says is checked
 against the run: an entry of a run that is finished, removed or another repository's is removed by the next look, and
 one of a run that does not exist by a look after an hour. A finished entry is written after its run's end, and taken
-back by its writer if the run was removed meanwhile.
+back by its writer if the run was removed meanwhile. A removal that was cut short is finished by the next listing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ END_OF_TIME: Final = 10**14
 
 UNBORN: Final = 3600.0
 """Seconds after which an index entry whose run was never recorded is nobody's: between the two are milliseconds."""
+
+_REMOVING: Final = "index/removing/"
 
 Damaged = Callable[[DstackError], None]
 """Told of each record that cannot be read, while a listing goes on with the others."""
@@ -158,13 +161,31 @@ def is_removed(store: ArtifactStore, name: str) -> bool:
 
 def remove_run(store: ArtifactStore, name: str) -> None:
     """Forget a finished run: its listing, jobs, logs and machines. Artifacts stay until nothing refers to them."""
-    run = documents.update(store, RunRecord, run_key(name), lambda r: changed(r, deleted=True)).value
+    intent = f"{_REMOVING}{segment(name)}"
+    store.write(intent, name.encode("utf-8", "replace"))
+    try:
+        run = documents.update(store, RunRecord, run_key(name), lambda r: changed(r, deleted=True)).value
+    except DstackError:  # there is no such run, or its record is damaged: then there is nothing to go on with
+        store.delete(intent)
+        raise
     store.delete(_finished_key(run))
     store.delete(_active_key(run))
     for prefix in (f"runs/{segment(name)}/", machine_prefix(name)):
         for info in list(store.list(prefix)):
             if info.key != run_key(name):
                 store.delete(info.key)
+    store.delete(intent)
+
+
+def _finish_removals(store: ArtifactStore, damaged: Damaged) -> None:
+    """Whoever was removing a run may have died on the way."""
+    for info in list(store.list(_REMOVING)):
+        try:
+            remove_run(store, store.read(info.key).data.decode("utf-8", "replace"))
+        except NotFoundError:  # removed by now, or the bytes name no run
+            store.delete(info.key)
+        except DstackError as error:
+            damaged(error)
 
 
 def active_runs(
@@ -201,6 +222,7 @@ def _remove_unborn(store: ArtifactStore, key: str) -> None:
 
 def finished_runs(store: ArtifactStore, repo: str | None = None, damaged: Damaged = ignore) -> Iterator[RunRecord]:
     """Finished runs of one repository or all, newest first, read as they are asked for."""
+    _finish_removals(store, damaged)
     repos = [segment(repo)] if repo else finished_repos(store)
     entries = [_finished_entries(store, one) for one in repos]
     for _, key in entries[0] if len(entries) == 1 else heapq.merge(*entries):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 import time
@@ -208,14 +209,50 @@ def test_whoever_files_a_run_late_does_not_bring_it_back(store):
     assert list(store.list("index/")) == []
 
 
-def test_killed_while_removing(store):
-    from dataclasses import replace
+def test_killed_while_removing(store, monkeypatch):
+    """After any of its changes: the next listing goes on with it. Before the first, nothing was begun."""
+    listed = []
+    for survived in range(20):
+        name = ledger.create_run(store, draft()).value.name
+        ledger.finish_run(store, name, "done", 0, 1.0)
+        store.write(ledger.job_key(name, "a"), b"{}")
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            dying(patch, store, survived)
+            ledger.remove_run(store, name)
+        listed.append([run.name for run in ledger.finished_runs(store)])
+        assert listed[-1] in ([], [name])
+        ledger.remove_run(store, name)
+        assert list(store.list("index/")) == []
+        assert [info.key for info in store.list(f"runs/{name}/")] == [ledger.run_key(name)]
+    assert [len(names) for names in listed] == [1] + 19 * [0]
 
-    from dstack_core._ledger import documents
 
-    name = ledger.create_run(store, draft()).value.name
-    documents.update(store, RunRecord, ledger.run_key(name), lambda run: replace(run, deleted=True))
-    assert active(store) == []
+class Killed(BaseException):
+    pass
+
+
+def dying(patch, store, survived):
+    """The process dies when it begins the change to the store after so many."""
+    left = [survived]
+
+    def mortal(change):
+        def call(*arguments):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return change(*arguments)
+
+        return call
+
+    for name in ("write", "delete"):
+        patch.setattr(store, name, mortal(getattr(store, name)))
+
+
+def test_a_removal_of_what_is_not_there_leaves_nothing(store):
+    with pytest.raises(NotFoundError):
+        ledger.remove_run(store, "x-1")
+    store.write("index/removing/rubbish", b"\xff")
+    assert list(ledger.finished_runs(store)) == []
     assert list(store.list("index/")) == []
 
 
