@@ -109,8 +109,15 @@ class Fetching:
 
     # --- large files ---
 
-    def large_file(self, entry: TreeEntry, fd: int, run: Callable[[list[Callable[[], None]]], None]) -> None:
+    def large_file(
+        self,
+        entry: TreeEntry,
+        fd: int,
+        run: Callable[[list[Callable[[], None]]], None],
+        count: Callable[[int], None] = lambda _: None,
+    ) -> None:
         """Write a large file's bytes to the new file `fd`; `run` does the steps, in any order or side by side.
+        `count` is told of each step's bytes, and may break the whole off by raising.
 
         Raises:
             Damaged: the stored bytes are missing or wrong; `fd` holds rubbish.
@@ -121,6 +128,7 @@ class Fetching:
 
         def step(i: int) -> None:
             digests[i] = self._part(parts[i], fd, i * PART)
+            count(parts[i].length)
 
         run([partial(step, i) for i, part in enumerate(parts) if part.object])
         whole = digests[0].hex() if len(parts) == 1 else parts_digest(digests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -135,6 +136,7 @@ class _Restoring:
         self._total = total
         self._done = 0
         self._reported = 0
+        self._counting = threading.Lock()
 
     def all(self, entries: list[TreeEntry], new: bool) -> None:
         """Folders, files, links, and the folders' modes last of all: a folder may be one that nobody can write to."""
@@ -176,22 +178,24 @@ class _Restoring:
                     self.problems.append(Problem(entry.path, "", str(conflict)))
             self._count(entry.size, 1 << 20)
 
-    def _count(self, size: int, step: int) -> None:
-        self._done += size
-        if self._progress is not None and (self._done - self._reported >= step or self._done == self._total):
-            self._reported = self._done
-            self._progress(self._done, self._total)
+    def _count(self, size: int, step: int = 0) -> None:
+        with self._counting:
+            self._done += size
+            if self._progress is not None and (self._done - self._reported >= step or self._done == self._total):
+                self._reported = self._done
+                self._progress(self._done, self._total)
 
     def _large(self, entries: list[TreeEntry]) -> None:
         for entry in entries:
+            after = self._done + entry.size
             self._guard(entry, partial(self._one_large, entry))
-            self._count(entry.size, 0)
+            self._count(after - self._done)  # holes, and what could not be restored
 
     def _one_large(self, entry: TreeEntry) -> None:
         path = self._path(entry)
         temporary, fd = self._places.temporary(path)
         try:
-            self._fetching.large_file(entry, fd, self._run)
+            self._fetching.large_file(entry, fd, self._run, self._count)
         except Damaged as error:
             self._places.discard(path, temporary, fd)
             self.problems.append(Problem(entry.path, error.object, error.reason))
@@ -206,7 +210,13 @@ class _Restoring:
             steps[0]()
             return
         going = [self._crew.start(step) for step in steps]
-        failures = [f.exception() for f in going]  # waits: no thread may use a file once it is closed
-        for failure in failures:
-            if failure is not None:
-                raise failure
+        try:
+            for future in going:
+                future.result()
+        finally:
+            # One failed, or was told to end: the others need not begin. No thread may use a file once it is closed.
+            for future in going:
+                future.cancel()
+            for future in going:
+                if not future.cancelled():
+                    future.exception()

@@ -332,6 +332,25 @@ def test_progress_ends_at_the_size(store, tmp_path):
     assert seen[-1] == (saved.size, saved.size)
 
 
+def test_a_restore_of_one_large_file_can_be_broken_off(store, tmp_path):
+    """Whoever follows its progress need not wait for the rest of it."""
+    (tmp_path / "s").mkdir()
+    with open(tmp_path / "s" / "f", "wb") as file:
+        for i in range(5):
+            file.write(bytes([i + 1]) * PART)
+    saved = save_tree(store, tmp_path / "s", cache=False)
+    seen: list[int] = []
+
+    def stop(done, total):
+        seen.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_tree(store, saved.digest, tmp_path / "t", stop)
+    assert seen[0] == PART
+    assert os.listdir(tmp_path / "t") == []
+
+
 def test_nothing_there(memory_store, tmp_path):
     with pytest.raises(JobError, match="nowhere"):
         save_tree(memory_store, tmp_path / "nowhere")
