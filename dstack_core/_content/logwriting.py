@@ -1,9 +1,9 @@
 """Writing a log: see `logs` for what is stored.
 
-Output is sent by a thread, some 50 ms after it was written if the store's objects can grow, and in segments of about a
-second otherwise. While the store fails, output waits in a file on this machine's disk and sending is tried again; what
-was sent is recognised by its place, so that nothing is stored twice. The thread starts with the first output: a job
-that prints nothing costs one write, of the end marker.
+Output is sent by a thread: some milliseconds after it was written if the store's objects can grow (50 ms after what was
+sent before it, at the soonest), and in segments of about a second otherwise. While the store fails, output waits in a
+file on this machine's disk and sending is tried again; what was sent is recognised by its place, so that nothing is
+stored twice. The thread starts with the first output: a job that prints nothing costs one write, of the end marker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ SEGMENT_LIMIT: Final = 64 * 1024 * 1024
 _MEMORY: Final = 1024 * 1024  # bytes that wait in memory
 _SPOOL: Final = 1024 * 1024 * 1024  # bytes that wait on disk; then the log is full
 _FILE: Final = 64 * 1024 * 1024  # bytes of one file of those: what was sent gives its room back with its file
-_SOON, _LATER = 0.05, 1.0  # seconds until output is sent: to an object that grows, as a new object
+_SOON, _LATER = 0.05, 1.0  # seconds: between two sendings to an object that grows, until a new object is sent
+_GATHER = 0.005  # seconds: a line, or a few, are often written in pieces
 _LASTING = 5.0  # seconds that the end of a log waits for a store whose failure will hardly pass by itself
 
 Mask = Union[Callable[[bytes], bytes], Sequence[bytes]]  # noqa: UP007 - evaluated, on Python 3.10, too
@@ -127,7 +128,7 @@ class LogWriter:
                 while not self._waiting.size and not self._closing:
                     self._state.wait()
                 if not self._closing and self._waiting.size < _MEMORY:
-                    self._state.wait_for(lambda: self._closing or self._waiting.size >= _MEMORY, self._sink.delay)
+                    self._state.wait_for(lambda: self._closing or self._waiting.size >= _MEMORY, self._sink.pause())
                 try:
                     data = self._waiting.take()
                 except OSError as error:  # a gap in the log, and what follows is still worth sending
@@ -168,13 +169,19 @@ class _Growing:
 
     def __init__(self, store: ArtifactStore, prefix: str) -> None:
         assert isinstance(store, SupportsAppend)
+        self._sent = time.monotonic()  # what a job of a few milliseconds writes is sent with its end
         self._append = store.append
         self._store = store
         self._prefix = prefix
         self._number = 1
         self._offset = 0
 
+    def pause(self) -> float:
+        """Seconds until output that came just now is to be sent."""
+        return max(_GATHER, self._sent + self.delay - time.monotonic())
+
     def send(self, data: bytes, last: bool) -> None:
+        self._sent = time.monotonic()
         if self._offset >= SEGMENT_LIMIT:
             self._number, self._offset = self._number + 1, 0
         key = segment_key(self._prefix, self._number)
@@ -209,6 +216,10 @@ class _Segments:
         self._store = store
         self._prefix = prefix
         self._number = 1
+
+    def pause(self) -> float:
+        """As `_Growing.pause`. Each sending is an object, and may cost money."""
+        return self.delay
 
     def send(self, data: bytes, last: bool) -> None:
         key = segment_key(self._prefix, self._number)
