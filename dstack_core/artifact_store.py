@@ -108,7 +108,7 @@ class SupportsAppend(Protocol):
 
 @runtime_checkable
 class SupportsPath(Protocol):
-    """An artifact store whose objects are files of this machine: they can be cloned instead of copied."""
+    """An artifact store whose objects are files of this machine: the system can copy them, or share their blocks."""
 
     def path(self, key: str) -> Path:
         """Where the object's bytes are (or would be). For reading only."""

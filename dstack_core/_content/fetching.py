@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
 from dstack_core._content.entries import PACK_LIMIT, PART, Extent, TreeEntry, blob_key, parts_digest, zeros_digest
+from dstack_core._content.reading import BLOCK, hash_range, read_into
 from dstack_core.artifact_store import ArtifactStore, SupportsPath
 from dstack_core.errors import NotFoundError, StoreError
 
 _GAP: Final = 128 * 1024  # bytes that are read for nothing rather than asking once more
-_CLONE_RANGE: Final = 0x4020940D  # FICLONERANGE
-_BLOCK: Final = 1 << 20
 
 
 class Problem(NamedTuple):
@@ -52,7 +48,7 @@ class Fetching:
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
         self._paths = store if isinstance(store, SupportsPath) else None
-        self._clone = self._paths is not None
+        self._copies = hasattr(os, "copy_file_range")
         self._blocks = threading.local()
 
     def small_files(self, entries: Iterable[TreeEntry]) -> Iterator[tuple[TreeEntry, bytes | memoryview | Problem]]:
@@ -164,7 +160,7 @@ class Fetching:
         return digest
 
     def _part_of_path(self, paths: SupportsPath, part: Extent, fd: int, at: int) -> bytes:
-        """Copy from the store's own file, sharing its blocks where the file system can."""
+        """Copy from the store's own file."""
         try:
             source = os.open(paths.path(blob_key(part.object)), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -172,36 +168,37 @@ class Fetching:
         except OSError as error:
             raise Damaged(part.object, f"its stored bytes cannot be read: {error.strerror}") from None
         try:
-            cloned = self._clone and self._try_clone(source, part, fd, at)
-            # What was cloned is hashed where it now is: there it can no longer change.
-            return self._copy(fd if cloned else source, at if cloned else part.offset, part.length, fd, at, cloned)
+            copied = self._copy_inside(source, part, fd, at)
+            self._copy(source, part.offset + copied, part.length - copied, fd, at + copied)
         finally:
             os.close(source)
+        return hash_range(fd, self._block(), at, part.length)  # where it now is: there it can no longer change
 
-    def _try_clone(self, source: int, part: Extent, fd: int, at: int) -> bool:
-        if part.length % 4096 or part.offset % 4096:
-            return False  # only whole blocks can be shared
-        with suppress(OSError):
-            fcntl.ioctl(fd, _CLONE_RANGE, struct.pack("=qQQQ", source, part.offset, part.length, at))
-            return True
-        self._clone = False
-        return False
-
-    def _copy(self, source: int, start: int, length: int, fd: int, at: int, cloned: bool) -> bytes:
-        if not hasattr(self._blocks, "view"):
-            self._blocks.view = memoryview(bytearray(_BLOCK))
-        view: memoryview = self._blocks.view
-        state = hashlib.sha256()
+    def _copy_inside(self, source: int, part: Extent, fd: int, at: int) -> int:
+        """Let the system copy, which shares blocks where the file system can, and is faster than reading and writing
+        where it cannot; how many bytes it did."""
         done = 0
-        while done < length:
-            n = os.preadv(source, [view[: length - done]], start + done)
-            if not n:
-                break
-            state.update(view[:n])
-            if not cloned:
-                _write_at(fd, view[:n], at + done)
-            done += n
-        return state.digest()
+        try:
+            while self._copies and done < part.length:
+                n = os.copy_file_range(source, fd, part.length - done, part.offset + done, at + done)
+                if not n:
+                    break
+                done += n
+        except OSError:  # it cannot, between these file systems; or what it cannot do will fail again, and be told
+            self._copies = False
+        return done
+
+    def _copy(self, source: int, start: int, length: int, fd: int, at: int) -> None:
+        view = self._block()
+        while length and (n := read_into(source, view[:length], start)):
+            _write_at(fd, view[:n], at)
+            start, length, at = start + n, length - n, at + n
+
+    def _block(self) -> memoryview:
+        if not hasattr(self._blocks, "view"):
+            self._blocks.view = memoryview(bytearray(BLOCK))
+        view: memoryview = self._blocks.view
+        return view
 
 
 def _write_at(fd: int, view: memoryview, at: int) -> None:

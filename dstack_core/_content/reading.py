@@ -18,6 +18,8 @@ from dstack_core.errors import JobError
 T = TypeVar("T")
 
 TRIES: Final = 4
+BLOCK: Final = 256 * 1024
+"""Bytes that are read, hashed and copied at once: few enough to stay in a processor's cache meanwhile."""
 # O_NONBLOCK: opening a pipe that has no writer would wait for ever, should the file have become one.
 FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
 
@@ -90,6 +92,16 @@ def read_into(fd: int, view: memoryview, start: int) -> int:
     return done
 
 
+def read_hashed(fd: int, view: memoryview, start: int) -> tuple[int, bytes]:
+    """`read_into`, and the SHA-256 of what was read."""
+    state = hashlib.sha256()
+    done = 0
+    while done < len(view) and (n := read_into(fd, view[done : done + BLOCK], start + done)):
+        state.update(view[done : done + n])
+        done += n
+    return done, state.digest()
+
+
 def parts_of(size: int) -> list[tuple[int, int]]:
     """Offset and length of each part of a file of that size."""
     return [(start, min(PART, size - start)) for start in range(0, size, PART)]
@@ -100,9 +112,9 @@ def file_digest(path: bytes) -> tuple[str, os.stat_result]:
 
     def digest(fd: int, status: os.stat_result) -> str:
         holes = Holes(fd, status)
-        block = memoryview(bytearray(min(1 << 20, status.st_size)))
+        block = memoryview(bytearray(min(BLOCK, status.st_size)))
         parts = [
-            zeros_digest(length) if holes.cover(start, length) else _hash(fd, block, start, length)
+            zeros_digest(length) if holes.cover(start, length) else hash_range(fd, block, start, length)
             for start, length in parts_of(status.st_size)
         ]
         return parts[0].hex() if len(parts) == 1 else parts_digest(parts) if parts else hashlib.sha256().hexdigest()
@@ -127,7 +139,8 @@ class Holes:
             return error.errno == errno.ENXIO
 
 
-def _hash(fd: int, block: memoryview, start: int, length: int) -> bytes:
+def hash_range(fd: int, block: memoryview, start: int, length: int) -> bytes:
+    """The SHA-256 of `length` bytes from `start`, fewer when the file ends sooner; read by way of `block`."""
     state = hashlib.sha256()
     end = start + length
     while start < end:

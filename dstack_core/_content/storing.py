@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dstack_core._content.entries import PART, Extent, blob_key, parts_digest, zeros_digest
 from dstack_core._content.packs import PackIndex, publish_index
-from dstack_core._content.reading import Holes, parts_of, read_into, stable
+from dstack_core._content.reading import Holes, parts_of, read_hashed, stable
 from dstack_core._content.work import THREADS, Crew
 from dstack_core.artifact_store import ABSENT, ArtifactStore
 from dstack_core.errors import ConflictError
@@ -199,8 +199,7 @@ class Storing:
 
     def _store_part(self, fd: int, part: Part) -> None:
         view = self._buffer()[: part.length]
-        n = read_into(fd, view, part.start)
-        part.digest = hashlib.sha256(view[:n]).digest()
+        n, part.digest = read_hashed(fd, view, part.start)
         part.zeros = part.length == PART and part.digest == zeros_digest(PART)
         if n == part.length and not part.zeros:
             self.put(part.digest.hex(), view)

@@ -377,7 +377,7 @@ def test_a_file_that_changes_all_the_time_is_named(memory_store, tmp_path, monke
         return disturbed
 
     with monkeypatch.context() as patch:
-        patch.setattr(storing, "read_into", disturb(storing.read_into))
+        patch.setattr(storing, "read_hashed", disturb(storing.read_hashed))
         patch.setattr(reading, "read_range", disturb(reading.read_range))
         patch.setattr(reading.os, "read", disturb(os.read))
         with pytest.raises(JobError, match=r"busy.*changes"):
@@ -393,7 +393,7 @@ def test_a_file_that_changes_once_is_saved_as_it_is_then(memory_store, tmp_path,
     (tmp_path / "s").mkdir()
     file = tmp_path / "s" / "f"
     file.write_bytes(b"a" * 400_000)
-    real = storing.read_into
+    real = storing.read_hashed
     changes = [b"bb", b"cc"]
 
     def grow(*args):
@@ -403,7 +403,7 @@ def test_a_file_that_changes_once_is_saved_as_it_is_then(memory_store, tmp_path,
                 f.write(changes.pop())
         return result
 
-    monkeypatch.setattr(storing, "read_into", grow)
+    monkeypatch.setattr(storing, "read_hashed", grow)
     saved = save_tree(memory_store, tmp_path / "s")
     restore_tree(memory_store, saved.digest, tmp_path / "t")
     assert (tmp_path / "t" / "f").read_bytes() == file.read_bytes() == b"a" * 400_000 + b"ccbb"
