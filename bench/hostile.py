@@ -1,4 +1,4 @@
-"""What workflow files that mean harm cost before they are refused, or read: milliseconds, and memory beside the program.
+"""What hostile workflow files cost before they are refused, or read: milliseconds, and memory beside the program.
 
     python bench/hostile.py [--memory-only]
 
@@ -36,7 +36,9 @@ def _entry(text: str) -> str:
 DOCUMENTS: dict[str, Callable[[], bytes]] = {
     "alias bomb, 7 levels": lambda: _bomb(7).encode(),
     "alias bomb, 1000 levels": lambda: _bomb(1000).encode(),
-    "bomb of merges": lambda: _entry("x0: &a {k: v}, " + ", ".join(f"x{i}: {{<<: [*a, *a]}}" for i in range(500))).encode(),
+    "bomb of merges": lambda: _entry(
+        "x0: &a {k: v}, " + ", ".join(f"x{i}: {{<<: [*a, *a]}}" for i in range(500))
+    ).encode(),
     "merges of merges": lambda: _entry("env: " + "{<<: " * 40 + "{A: x}" + "}" * 40).encode(),
     "a cycle": lambda: _entry("commands: &c [*c]").encode(),
     "a cycle of keys": lambda: _entry("env: &e {A: *e, ? *e : x}").encode(),

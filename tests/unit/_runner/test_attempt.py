@@ -8,8 +8,11 @@ import pytest
 
 from dstack_core._ledger.records import RunRecord
 from dstack_core._ledger.runs import create_run
+from dstack_core._ledger.traces import Watched
+from dstack_core._plan.job import PlannedJob, RunPlan
 from dstack_core._runner.attempt import JobAttempt, _EndedEarly
 from dstack_core.errors import StoreError
+from dstack_core.models import JobSpec
 
 
 @pytest.fixture
@@ -20,8 +23,9 @@ def store(tmp_path):
 
 
 def attempt(store, run):
-    job = SimpleNamespace(name="work", inputs=lambda done: ())
-    return JobAttempt(SimpleNamespace(store=store, run=run), job, None, None, {})
+    job = PlannedJob("work", "work", "repo", "bash", JobSpec(("true",)), "w")
+    plan = RunPlan("repo", "work", "0" * 64, (job,), {"w": Watched("tree", "")})
+    return JobAttempt(SimpleNamespace(store=store, run=run, plan=plan), job, None, None, {})
 
 
 @pytest.mark.parametrize("desired", [None, "stop"])
