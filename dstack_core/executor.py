@@ -34,6 +34,8 @@ class Task:
         env: what the job's environment must have; the executor adds what a process needs to live (PATH, HOME).
         gpus: indices of the GPUs that are this job's; None: it asked for none, and an executor that cannot hide
             those that there are shows them all.
+        umask: of the user who started the run, for the files of a job that runs as this user. What is dstack's own is
+            private whatever it says.
         stdout, stderr: file descriptors to write the job's output to; the caller closes its copies.
         image_digest: what `image` was when the run was planned: it must be that one. None: not known then.
         ports: of the machine, for the job to listen at: the same numbers inside and outside, reachable from this
@@ -58,6 +60,7 @@ class Task:
     image_digest: str | None = None
     registry_auth: RegistryAuth | None = None
     requirements: Requirements = Requirements()
+    umask: int = 0o022
     gpus: tuple[int, ...] | None = None
     ports: tuple[int, ...] = ()
     places: Mapping[str, Path] = field(default_factory=dict)

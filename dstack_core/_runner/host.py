@@ -35,6 +35,7 @@ class Host:
         executor: an executor by name, the default one for None.
         secret: the value of a secret by name; raises NotFoundError, or JobError when there is no secret store.
         work: folder for the attempts' workspaces.
+        umask: of the user; the runner's own keeps everything private.
         desired: what is to become of jobs now: None (go on), `stop`, `abort`, or `interrupt` (the machine is going).
     """
 
@@ -47,3 +48,4 @@ class Host:
     work: Path
     observers: Observers
     desired: Callable[[], str | None]
+    umask: int = 0o022

@@ -24,7 +24,7 @@ from dstack_core.models import RunEvent
 
 def serve(run: str, machine: str, remote_name: str) -> int:
     """Work for a run until nothing is left to do; the exit code."""
-    os.umask(0o077)
+    umask = os.umask(0o077)
     remote = find_remote(remote_name)
     plugins = Plugins.of_user()
     store = plugins.artifact_store(remote.artifact_store, remote.settings_of(remote.artifact_store))
@@ -44,6 +44,7 @@ def serve(run: str, machine: str, remote_name: str) -> int:
         work=dstack_home() / "work" / machine,
         observers=observers,
         desired=lambda: runner.desired(),
+        umask=umask,
     )
     runner = Runner(host, view)
 

@@ -40,6 +40,11 @@ class Values:
         return label(self._host.machine.id, self._job.name, self._attempt)
 
     @property
+    def umask(self) -> int:
+        """The user's."""
+        return self._host.umask
+
+    @property
     def masked(self) -> list[bytes]:
         """Secrets: they must not appear in the log."""
         return [value.encode("utf-8", "surrogateescape") for value in self._secrets.values()]
@@ -150,6 +155,7 @@ def fill_task(
         image_digest=spec.image_digest,
         registry_auth=values.registry_auth(),
         requirements=spec.requirements,
+        umask=values.umask,
         gpus=share.gpus,
         ports=values.ports,
         places=workspace.places,

@@ -267,3 +267,14 @@ def test_a_job_reads_nothing_from_the_terminal(project):
 def test_a_job_that_closes_its_output_still_has_an_end(project):
     done = project.dstack("run", "bash", "-c", "exec >&- 2>&-; sleep 0.3; exit 4", expect=4)
     assert done.out == ""
+
+
+def test_a_job_has_the_users_umask_and_what_is_dstacks_is_private(project):
+    before = os.umask(0o027)
+    try:
+        done = project.dstack("run", "bash", "-c", "umask; mkdir made; stat -c %a made ..")
+        assert done.out.split() == ["0027", "750", "700"]
+    finally:
+        os.umask(before)
+    kept = [path for path in (project.home / "store").rglob("*") if path.stat().st_mode & 0o077]
+    assert kept == []

@@ -57,6 +57,7 @@ class Children:
                 stdout=task.stdout,
                 stderr=task.stderr,
                 start_new_session=True,
+                umask=task.umask,
             )
             self._live.add(process.pid)
         return process
