@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -26,13 +27,15 @@ def _run(context: Context, target: Target) -> int:
     from dstack_core._ledger.marks import saving
 
     as_json = bool(target.options.get("json"))
-    with saving(context.store, f"dstack run {target.name}"):
+    with contextlib.ExitStack() as mark:
+        mark.enter_context(saving(context.store, f"dstack run {target.name}"))
         planned = plan_for(context, target)
         _check_tag(target, planned)
         _check_images(planned)
         draft = _store(context, target, planned)
         with deferred() as interrupted:  # no run must begin to exist unseen
             view = _record(context, draft)
+            mark.close()
     if not as_json:
         print_short(view.run.name, planned)
     try:
