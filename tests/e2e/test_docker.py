@@ -114,6 +114,23 @@ def test_an_image_whose_tag_moved_runs_again(project, image):
     docker("rmi", name)
 
 
+def test_what_a_container_did_not_read_runs_nothing_again(project, image):
+    project.write("read", "1")
+    project.write("unread", "1")
+    project.workflows(f"""
+        - name: job
+          provider: bash
+          image: {image}
+          commands: [cat read > out.txt]
+          artifacts: [out.txt]
+    """)
+    project.dstack("run", "job")
+    project.write("unread", "2")
+    assert "reuse" in project.dstack("plan", "job").out
+    project.write("read", "2")
+    assert "code changed: read" in project.dstack("plan", "job").out
+
+
 def test_a_private_image_by_registry_auth(project, registry, image):
     name = registry.push(image, "team/private:v1")
     project.env["DOCKER_CONFIG"] = str(project.folder)  # logged in nowhere

@@ -43,7 +43,7 @@ class DockerExecutor(Executor):
 
     @property
     def in_place(self) -> bool:  # type: ignore[override]  # a constant for most executors
-        """See `Executor`: when the engine shares this machine's kernel, and thus its files, and nobody walks over them."""
+        """See `Executor`: when the engine shares this machine's kernel, so its files; and nobody walks over them."""
         with suppress(JobError):
             return self._choices.user == "caller" and self._engine.about["KernelVersion"] == os.uname().release
         return False
