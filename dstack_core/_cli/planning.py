@@ -23,7 +23,7 @@ from dstack_core._plan.reuse import stored_paths
 from dstack_core._plan.watch import tree_paths
 from dstack_core._workflow.template import references
 from dstack_core.errors import DstackError, InputError, NotFoundError, PluginError
-from dstack_core.models import Artifact, JobSpec, Offer, Requirements, Workflow
+from dstack_core.models import Artifact, Dep, JobSpec, Offer, Requirements, Workflow
 
 PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The Python that a job gets when it names none: the one that runs dstack."""
@@ -75,6 +75,7 @@ def plan_for(context: Context, target: Target) -> Planned:
             tags=tags,
             load_paths=stored_paths(context.store),
             cells=definitions.cells,
+            place=definitions.place,
         ),
     )
     context.remember()
@@ -210,3 +211,15 @@ class _Definitions:
                 hint=hint,
             )
         return workflow, own.job_spec(workflow)
+
+    def place(self, workflow: Workflow, dep: Dep) -> str | None:
+        """Where a dep is written: in the workflow file, or on the command line."""
+        from dstack_core._workflow.fields import deps
+
+        if workflow.where is None or (workflow.name in self._targets and self._target.overrides.get("dep")):
+            return "--dep"
+        raw = self._target.workflows.get(workflow.name)
+        written = raw.data["deps"]
+        items = written if isinstance(written, list) else [written]
+        index = (i for i, item in enumerate(items) if deps([item]) == (dep,))
+        return raw.locate(("deps", next(index, 0)))

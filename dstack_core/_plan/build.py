@@ -54,6 +54,7 @@ class Surroundings:
         load_paths: the same as `paths` of older snapshots, for saying what changed; see `reuse.stored_paths`.
         cells: name of a workflow with a matrix, or of one of its cells -> names of the jobs that are meant. Any other
             name -> that name, whether there is such a workflow or not.
+        place: where a dep of a workflow is written, `file:line:column`.
     """
 
     store: ArtifactStore
@@ -64,6 +65,7 @@ class Surroundings:
     tags: Callable[[str, str], tuple[Artifact, ...]]
     load_paths: LoadPaths
     cells: Callable[[str], Sequence[str]] = lambda name: (name,)
+    place: Callable[[Workflow, Dep], str | None] = lambda workflow, _: workflow.where
 
 
 def make_plan(request: Request, around: Surroundings) -> RunPlan:
@@ -123,7 +125,7 @@ class _Planning:
         needs: list[str] = []
         for dep in filter(self._is_local, workflow.deps):
             if dep.name not in self.names:
-                self._explain_missing(dep.name, workflow)
+                self._explain_missing(dep, workflow)
             needs += self.around.cells(dep.name)
         self.edges += len(needs)
         if self.edges > MOST_EDGES:
@@ -134,14 +136,14 @@ class _Planning:
             )
         return needs
 
-    def _explain_missing(self, need: str, workflow: Workflow) -> None:
+    def _explain_missing(self, dep: Dep, workflow: Workflow) -> None:
         try:
-            self.around.define(need)  # a broken workflow file may hide it; then that is the error to show
+            self.around.define(dep.name)  # a broken workflow file may hide it; then that is the error to show
         except NotFoundError:
             raise NotFoundError(
-                f"{workflow.name} depends on {need}, which does not exist",
-                hint=close_matches(need, self.names) or "deps are names of workflows, or :TAG",
-                where=workflow.where,
+                f"{workflow.name} depends on {dep.name}, which does not exist",
+                hint=close_matches(dep.name, self.names) or "deps are names of workflows, or :TAG",
+                where=self.around.place(workflow, dep),
             ) from None
 
     def _take_latest(self, name: str) -> bool:
@@ -210,14 +212,15 @@ class _Planning:
             try:
                 return Source(str(dep), None, self.around.tags(repo, dep.name))
             except NotFoundError as error:
-                raise NotFoundError(error.message, hint=error.hint, where=error.where or workflow.where) from None
+                where = error.where or self.around.place(workflow, dep)
+                raise NotFoundError(error.message, hint=error.hint, where=where) from None
         found = self.lookup.latest(repo, dep.name)
         if found is None or not self.lookup.has(found.artifacts):
             problem = "has no finished run" if found is None else "has lost the artifacts of its newest run"
             raise NotFoundError(
                 f"{workflow.name} depends on {dep}, which {problem} in this store",
                 hint=f"run {dep.name} in {repo} first",
-                where=workflow.where,
+                where=self.around.place(workflow, dep),
             )
         return Source(str(dep), None, found.artifacts)
 

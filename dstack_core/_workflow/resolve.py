@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dstack_core._workflow.own import OwnProperties
 
 _LATER: Final = {"nodes"}
-_RESOURCES: Final = {*schema.RESOURCES, "gpu_name", "gpu_memory"}
+_RESOURCES: Final = {*schema.RESOURCES, "gpu_name", "gpu_memory"} - {"local"}  # which is an option of the command, not of the workflow
 _LISTS: Final = {"dep": "deps", "artifact": "artifacts", "input": "inputs"}
 
 
@@ -165,9 +165,8 @@ class _Resolution:
 
     def _override_resources(self, fields: dict[str, Any], given: dict[str, Any], parts: Mapping[str, Any]) -> None:
         before = fields.get("resources", Requirements())
-        if "remote" in given or "local" in given:
-            remote, local = given.pop("remote", False), given.pop("local", False)
-            fields["remote"] = remote and not local
+        if "remote" in given:
+            fields["remote"] = given.pop("remote")
         if "gpu" in given and before.gpu and str(self.overrides["gpu"]).isdigit():
             # A number alone says how many; which ones stays as the file says.
             given["gpu"] = given["gpu"] and dataclasses.replace(before.gpu, count=given["gpu"].count)

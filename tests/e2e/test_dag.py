@@ -105,17 +105,25 @@ def test_the_exit_code_is_that_of_the_first_failed_job(project):
 
 @pytest.mark.parametrize(
     ("deps", "word"),
-    [("[end]", "end"), ("[nothing]", "nothing"), ("[':nothing']", "nothing"), ("[{tag: o/r/nothing}]", "nothing")],
-    ids=["cycle", "workflow", "tag", "foreign tag"],
+    [
+        ("[end]", "3:5: workflows depend on each other in a circle: end"),
+        ("[nothing]", "2:42: first depends on nothing"),
+        ("nothing", "2:41: first depends on nothing"),
+        ("[good, ':nothing']", "2:48: there is no tag nothing"),
+        ("[{tag: o/r/nothing}]", "2:42: there is no tag nothing"),
+        ("[o/r/nothing]", "2:42: first depends on o/r/nothing"),
+    ],
+    ids=["cycle", "workflow", "text", "tag", "foreign tag", "foreign workflow"],
 )
 def test_deps_that_cannot_be_are_told_before_anything_runs(project, deps, word):
     project.workflows(f"""
         - {{name: first, provider: bash, deps: {deps}, artifacts: [a], commands: ['true']}}
         - {{name: end, provider: bash, deps: [first], commands: ['true']}}
+        - {{name: good, provider: bash, commands: ['true']}}
         """)
     done = project.dstack("run", "end", expect=None)
     assert done.code in (65, 66)
-    assert word in done.err
+    assert f"error: .dstack/workflows.yaml:{word}" in done.err
     assert project.runs() == []
 
 
@@ -142,3 +150,9 @@ def _memory() -> int:
     from dstack_local.host import memory
 
     return memory()
+
+
+def test_a_dep_of_the_command_line_that_cannot_be_is_told_as_such(project):
+    project.workflows("- {name: end, provider: bash, deps: [end], commands: ['true']}")
+    done = project.dstack("run", "end", "--dep", "nothing", expect=66)
+    assert "error: --dep: end depends on nothing" in done.err
