@@ -35,7 +35,7 @@ class LazyGroup(click.Group):
         session = session_of(ctx)
         command = session.plugins.command(cmd_name)
         if command is not None:
-            session.owner = next((p for p in session.plugins.listed() if p.name == cmd_name), None)
+            session.owner = session.plugins.named(cmd_name)
         return command
 
     def resolve_command(

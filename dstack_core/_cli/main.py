@@ -15,7 +15,7 @@ import click
 
 from dstack_core._cli.group import dstack
 from dstack_core._cli.session import Session
-from dstack_core.errors import DstackError, PluginError
+from dstack_core.errors import DstackError
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
         _trace(session, error)
         _show(str(error), error.hint)
         return error.exit_code
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _trace(session, error)
         return _unexpected(error, session)
 
@@ -65,14 +65,23 @@ def _invoke(arguments: list[str], session: Session) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _unexpected(error: Exception, session: Session) -> int:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    hint = "run it again as `dstack --debug ...` to see where"
+def _unexpected(error: Exception | SystemExit, session: Session) -> int:
+    from dstack_core._plugins.blame import blame
+    from dstack_core._plugins.refusal import failed
+
     if session.owner is not None:
-        _show(f"plugin {session.owner} failed: {text}", f"tell its authors; {hint}")
-        return PluginError.exit_code
-    _show(f"dstack failed, which is a mistake of ours: {text}", hint)
-    return DstackError.exit_code
+        if isinstance(error, SystemExit):  # its own command may end as it likes
+            raise error
+        found: DstackError = failed(session.owner, error)
+    else:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        ours = DstackError(
+            f"dstack failed, which is a mistake of ours: {text}",
+            hint="run it again as `dstack --debug ...` to see where",
+        )
+        found = blame(session.plugins, error) or ours
+    _show(str(found), found.hint)
+    return found.exit_code
 
 
 def _show(message: str, hint: str | None) -> None:

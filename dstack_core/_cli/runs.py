@@ -102,8 +102,11 @@ def look(here: Context, run: RunRecord, problem: Callable[[DstackError], None]) 
         return view.run, view.status()
     except DstackError as error:
         problem(_named(error, run.name))
-    except Exception as error:  # a strange plugin, a record that fits its plan badly: never the end of a listing
-        problem(DstackError(f"{type(error).__name__}: {error}", where=run.name))
+    except (Exception, SystemExit) as error:  # a strange plugin, a misfit record: never the end of a listing
+        from dstack_core._plugins.blame import blame
+
+        unknown = DstackError(f"{type(error).__name__}: {error}")
+        problem(_named(blame(here.plugins, error) or unknown, run.name))
     return run, _status_without_jobs(here, run)
 
 
@@ -165,5 +168,5 @@ def _status_without_jobs(here: Context, run: RunRecord) -> str:
 
     try:
         return RunView(here.store, run.name).status()
-    except Exception:  # told already
+    except (Exception, SystemExit):  # told already
         return {"stop": "stopping", "abort": "aborting"}.get(run.desired or "", run.status)

@@ -24,6 +24,14 @@ def broken(plugin: Listed, kind: Kind, name: str, reason: str) -> PluginError:
     return PluginError(f"{kind.name} {name} of plugin {plugin} cannot be used: {reason}", hint=DOCTOR)
 
 
+def failed(plugin: Listed, error: BaseException) -> PluginError:
+    """The error for what a plugin's code raised and is no error for people."""
+    from dstack_core._plugins.load import describe
+
+    hint = "tell its authors; run it again as `dstack --debug ...` to see where"
+    return PluginError(f"plugin {plugin} failed: {describe(error, 'when called')}", hint=hint)
+
+
 def clash(kind: Kind, name: str, plugins: Sequence[Listed]) -> PluginError:
     """The error for a name that several plugins offer."""
     packages = " and ".join(f"{p.distribution} {p.version} (plugin {p.name})" for p in plugins)

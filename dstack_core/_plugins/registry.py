@@ -92,7 +92,7 @@ class Plugins(World):
 
     def provider_missing(self, name: str) -> PluginError | None:
         """The error for a provider that no plugin has; None when there is one, or a plugin of that name."""
-        if self._named(name) is not None or self._others(kinds.PROVIDER, name, None, search=True):
+        if self.named(name) is not None or self._others(kinds.PROVIDER, name, None, search=True):
             return None
         return self._missing(kinds.PROVIDER, name)
 
@@ -105,7 +105,7 @@ class Plugins(World):
         for entry in self.core_commands():
             if entry.name == name:
                 return entry.load()
-        owner = self._named(name)
+        owner = self.named(name)
         if owner is None or self._known_without(owner, kinds.COMMAND):
             return None
         entry_of_owner = self._entry(owner, kinds.COMMAND, name)
@@ -176,7 +176,7 @@ class Plugins(World):
         return made
 
     def _find(self, kind: Kind, name: str) -> tuple[Listed, Entry[Any]]:
-        owner = self._named(name)
+        owner = self.named(name)
         entry = None if owner is None or self._known_without(owner, kind) else self._entry(owner, kind, name)
         others = [p for p in self._others(kind, name, owner, search=entry is None) if p != owner]
         if owner is not None and entry is not None:
@@ -199,8 +199,11 @@ class Plugins(World):
         found = inspect(self, [plugin for plugin, finding in known.items() if finding is None])
         return {plugin: finding or found[plugin] for plugin, finding in known.items()}
 
-    def _named(self, name: str) -> Listed | None:
-        return next((plugin for plugin in self.listed() if plugin.name == name), None)
+    def named(self, name: str) -> Listed | None:
+        """The plugin of that name; of several, one that can be used: the user may have switched off another."""
+        found = [plugin for plugin in self.listed() if plugin.name == name]
+        usable = (plugin for plugin in found if self.verdict(plugin).state == "ok")
+        return next(usable, found[0]) if len(found) > 1 else next(iter(found), None)
 
     def _known_without(self, plugin: Listed, kind: Kind) -> bool:
         """Whether an inspection of exactly this code found nothing of `kind`, so that importing it is no use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from dstack_core._runner.saving import Saver
 from dstack_core._runner.state import JobState
 from dstack_core._runner.task import Values, fill_task
 from dstack_core._runner.transfer import Transfer
-from dstack_core._runner.workspace import Workspace, artifact_path
+from dstack_core._runner.workspace import Workspace
 from dstack_core.errors import ConflictError, DstackError, StoreError
 from dstack_core.executor import LostError
 from dstack_core.models import Artifact
@@ -83,8 +84,8 @@ class JobAttempt:
             raise
         except _EndedEarly as early:
             ending = early.ending
-        except Exception as error:  # one job fails, not the runner with all its jobs
-            ending = Ending("failed", None, _in_words(error))
+        except (Exception, SystemExit) as error:  # one job fails, not the runner with all its jobs
+            ending = Ending("failed", None, self._in_words(error))
         if ending.status != "done":
             self._make_room()
         if log:
@@ -191,12 +192,13 @@ class JobAttempt:
             with self._phase("save"):
                 self._marks.enter_context(self._saving())  # until the record of the job's end names what is saved
                 saver.save(required=ending.status == "done", transfer=Transfer(self._uploading))
-        except ConflictError:
+        except (ConflictError, _EndedEarly):
             raise
-        except (DstackError, OSError) as error:
+        except (Exception, SystemExit) as error:
+            why = str(error) if isinstance(error, (DstackError, OSError)) else self._in_words(error)
             if ending.status == "done":
-                return Ending("failed", ending.exit_code, f"its artifacts could not be saved: {error}")
-            saver.warn(f"not everything could be saved: {error}")
+                return Ending("failed", ending.exit_code, f"its artifacts could not be saved: {why}")
+            saver.warn(f"not everything could be saved: {why}")
         return ending
 
     def _save_mounted(self, saver: Saver, passed: float) -> None:
@@ -258,20 +260,22 @@ class JobAttempt:
 
     def _mounted(self) -> Sequence[Artifact]:
         """What earlier attempts saved of the mounted artifacts."""
-        mounted = {artifact_path(spec.path) for spec in self._job.spec.artifacts if spec.mount}
+        # A path that is outside of the checkout matches nothing; `Workspace.make` says what is wrong with it.
+        mounted = {posixpath.normpath(spec.path) for spec in self._job.spec.artifacts if spec.mount}
         return [artifact for artifact in self._state.record.artifacts if artifact.path in mounted]
+
+    def _in_words(self, error: BaseException) -> str:
+        if isinstance(error, DstackError):
+            return f"{error}. {error.hint}" if error.hint else str(error)
+        if isinstance(error, OSError):
+            return f"cannot prepare the job: {error}"
+        traceback.print_exception(error)
+        if theirs := self._host.blame(error):
+            return str(theirs)
+        return f"dstack failed, which is a mistake of ours: {type(error).__name__}; see the machine's log"
 
     def _phase(self, name: str) -> _Phase:
         return _Phase(self._phases, name)
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, DstackError):
-        return f"{error}. {error.hint}" if error.hint else str(error)
-    if isinstance(error, OSError):
-        return f"cannot prepare the job: {error}"
-    traceback.print_exception(error)
-    return f"dstack failed, which is a mistake of ours: {type(error).__name__}; see the machine's log"
 
 
 class _EndedEarly(Exception):

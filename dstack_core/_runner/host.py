@@ -10,6 +10,7 @@ from typing import Protocol
 from dstack_core._ledger.records import MachineRecord, RunRecord
 from dstack_core._plan.job import RunPlan
 from dstack_core.artifact_store import ArtifactStore
+from dstack_core.errors import DstackError
 from dstack_core.executor import Executor
 from dstack_core.models import JobEvent, RunEvent
 
@@ -37,6 +38,7 @@ class Host:
         work: folder for the attempts' workspaces.
         umask: of the user; the runner's own keeps everything private.
         desired: what is to become of jobs now: None (go on), `stop`, `abort`, or `interrupt` (the machine is going).
+        blame: the error that names the plugin in whose code an exception came up; None for core's own.
     """
 
     store: ArtifactStore
@@ -49,3 +51,4 @@ class Host:
     observers: Observers
     desired: Callable[[], str | None]
     umask: int = 0o022
+    blame: Callable[[BaseException], DstackError | None] = lambda _: None

@@ -17,7 +17,7 @@ from dstack_core._ledger.machines import gone, register
 from dstack_core._plugins.registry import Plugins
 from dstack_core._runner.host import Host
 from dstack_core._runner.runner import Runner
-from dstack_core.errors import ConflictError
+from dstack_core.errors import ConflictError, PluginError
 from dstack_core.home import dstack_home
 from dstack_core.models import RunEvent
 
@@ -45,6 +45,7 @@ def serve(run: str, machine: str, remote_name: str) -> int:
         observers=observers,
         desired=lambda: runner.desired(),
         umask=umask,
+        blame=functools.partial(_blame, plugins),
     )
     runner = Runner(host, view)
 
@@ -59,6 +60,12 @@ def serve(run: str, machine: str, remote_name: str) -> int:
     gone(store, run, machine, time.time(), peak)
     observers.close(5.0)
     return 0
+
+
+def _blame(plugins: Plugins, error: BaseException) -> PluginError | None:
+    from dstack_core._plugins.blame import blame  # seldom needed
+
+    return blame(plugins, error)
 
 
 def _secret(plugins: Plugins, remote: Remote, repo: str, name: str) -> str:

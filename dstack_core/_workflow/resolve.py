@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dstack_core._workflow.own import OwnProperties
 
 _LATER: Final = {"nodes"}
-_RESOURCES: Final = {*schema.RESOURCES, "gpu_name", "gpu_memory"} - {"local"}  # which is an option of the command, not of the workflow
+_RESOURCES: Final = {*schema.RESOURCES, "gpu_name", "gpu_memory"} - {"local"}  # `--local` is of `run` and `plan`
 _LISTS: Final = {"dep": "deps", "artifact": "artifacts", "input": "inputs"}
 
 
