@@ -43,9 +43,14 @@ def is_small(entry: TreeEntry) -> bool:
 
 
 class Fetching:
-    """Reads contents of one store."""
+    """Reads contents of one store.
+
+    Attributes:
+        damage: objects whose bytes were twice not those of their names; empty text: what the tree itself says.
+    """
 
     def __init__(self, store: ArtifactStore) -> None:
+        self.damage: set[str] = set()
         self._store = store
         self._paths = store if isinstance(store, SupportsPath) else None
         self._copies = hasattr(os, "copy_file_range")
@@ -59,8 +64,11 @@ class Fetching:
                 stored.setdefault(entry.extents[0].object, []).append(entry)
             else:
                 data = entry.inline or b""
-                good = hashlib.sha256(data).hexdigest() == entry.digest
-                yield entry, data if good else Problem(entry.path, "", "its bytes are damaged")
+                if hashlib.sha256(data).hexdigest() == entry.digest:
+                    yield entry, data
+                else:
+                    self.damage.add("")
+                    yield entry, Problem(entry.path, "", "its bytes are damaged")
         for name, group in stored.items():
             group.sort(key=lambda e: e.extents[0].offset)
             for span in _spans(group):
@@ -93,15 +101,28 @@ class Fetching:
             return Problem(entry.path, name, error.reason)
         if hashlib.sha256(data).hexdigest() == entry.digest:
             return memoryview(data)
+        self._confirm(name)
         return Problem(entry.path, name, "its stored bytes are damaged")
+
+    def _confirm(self, name: str) -> None:
+        """A file of the object is damaged: see whether the object is, or only what the tree says about it."""
+        if name not in self.damage:
+            with suppress(NotFoundError, StoreError):
+                if hashlib.sha256(self._store.read(blob_key(name)).data).hexdigest() != name:
+                    self.damage.add(name)
+        self.damage.add("")
 
     def _read(self, name: str, start: int, length: int) -> bytes:
         try:
             return self._store.read(blob_key(name), start, length).data
         except NotFoundError:
-            raise Damaged(name, "its stored bytes are missing") from None
+            raise self._missing(name) from None
         except StoreError as error:
             raise Damaged(name, str(error)) from None
+
+    def _missing(self, name: str) -> Damaged:
+        self.damage.add("")
+        return Damaged(name, "its stored bytes are missing")
 
     # --- large files ---
 
@@ -131,7 +152,9 @@ class Fetching:
         if whole != entry.digest:
             for part, digest in zip(parts, digests, strict=True):
                 if part.object and digest.hex() != part.object and part.offset == 0:
+                    self._confirm(part.object)
                     raise Damaged(part.object, "its stored bytes are damaged")
+            self.damage.add("")
             raise Damaged("", "its stored bytes are not the file's")
 
     def check_large(self, entry: TreeEntry) -> None:
@@ -141,11 +164,13 @@ class Fetching:
             if part.object:
                 digest = hashlib.sha256(self._read(*part)).digest()
                 if part.offset == 0 and digest.hex() != part.object:
+                    self._confirm(part.object)
                     raise Damaged(part.object, "its stored bytes are damaged")
                 digests.append(digest)
             else:
                 digests.append(zeros_digest(part.length))
         if (digests[0].hex() if len(digests) == 1 else parts_digest(digests)) != entry.digest:
+            self.damage.add("")
             raise Damaged("", "its stored bytes are not the file's")
 
     def _part(self, part: Extent, fd: int, at: int) -> bytes:
@@ -164,7 +189,7 @@ class Fetching:
         try:
             source = os.open(paths.path(blob_key(part.object)), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise Damaged(part.object, "its stored bytes are missing") from None
+            raise self._missing(part.object) from None
         except OSError as error:
             raise Damaged(part.object, f"its stored bytes cannot be read: {error.strerror}") from None
         try:

@@ -24,6 +24,10 @@ from dstack_core._content.entries import KINDS, Extent, Tree, TreeEntry, check_d
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import NotFoundError, StoreError
 
+class DamagedTree(StoreError):
+    """What is stored as a tree's manifest is none of that tree."""
+
+
 FORMAT: Final = "dstack tree 1"
 _SLICE: Final = 1000  # entries on a line, so that neither side holds all twice
 
@@ -51,7 +55,7 @@ def decode_tree(data: bytes, digest: str) -> Tree:
     """The tree that a manifest describes.
 
     Raises:
-        StoreError: it is damaged, of a newer format, not the tree `digest`, or names a path that it must not.
+        DamagedTree: it is damaged, of a newer format, not the tree `digest`, or names a path that it must not.
     """
     try:
         lines = io.BytesIO(data)
@@ -62,11 +66,11 @@ def decode_tree(data: bytes, digest: str) -> Tree:
         tree = Tree(_entry(row, objects) for line in lines for row in json.loads(line))
         _check_paths(tree.entries)
     except StoreError as error:
-        raise StoreError(f"the manifest of tree {digest} is damaged: {error}", hint=_HINT) from None
+        raise DamagedTree(f"the manifest of tree {digest} is damaged: {error}", hint=_HINT) from None
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise StoreError(f"the manifest of tree {digest} is damaged: {error}", hint=_HINT) from None
+        raise DamagedTree(f"the manifest of tree {digest} is damaged: {error}", hint=_HINT) from None
     if tree.digest != digest:
-        raise StoreError(f"the manifest of tree {digest} is damaged: it describes tree {tree.digest}", hint=_HINT)
+        raise DamagedTree(f"the manifest of tree {digest} is damaged: it describes tree {tree.digest}", hint=_HINT)
     return tree
 
 
@@ -75,7 +79,8 @@ def load_tree(store: ArtifactStore, digest: str) -> Tree:
 
     Raises:
         NotFoundError: there is none.
-        StoreError: it cannot be read, or is damaged.
+        StoreError: it cannot be read.
+        DamagedTree: it is damaged.
     """
     key = tree_key(check_digest(digest, "the name of a tree"))
     try:

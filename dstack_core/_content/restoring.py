@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from dstack_core._content.damage import record_damage
 from dstack_core._content.entries import Tree, TreeEntry, to_bytes
 from dstack_core._content.fetching import Damaged, Fetching, Problem, is_small
-from dstack_core._content.manifest import load_tree
+from dstack_core._content.manifest import DamagedTree, load_tree
 from dstack_core._content.places import Conflict, Places, make_root
 from dstack_core._content.walk import root_bytes
 from dstack_core._content.work import Crew, collector_paused
@@ -38,8 +39,8 @@ def restore_tree(
             named, and all other files are restored. Or the disk is full.
     """
     with collector_paused():
-        tree = load_tree(store, digest)
-        restore_entries(store, tree, target, progress)
+        tree = _load(store, digest)
+        restore_entries(store, tree, target, progress, digest=digest)
     return tree
 
 
@@ -49,28 +50,50 @@ def restore_entries(
     target: Path,
     progress: Callable[[int, int], None] | None = None,
     whole: bool = False,
+    digest: str = "",
 ) -> None:
     """`restore_tree`, for a tree at hand: a part of one (`Tree.subtree`), for example.
 
-    `whole`: not even when this process is killed does any file have its name before it is whole.
+    `whole`: not even when this process is killed does any file have its name before it is whole. `digest`: of the tree
+    as it is stored, if this is all of it.
     """
     base = root_bytes(target)
     if not tree.entries:
         return
+    fetching = Fetching(store)
     try:
-        problems = _restore(store, tree, base, progress, whole)
+        problems = _restore(fetching, tree, base, progress, whole)
     except OSError as error:
         raise StoreError(
             f"{target}: cannot be written: {error.strerror}", hint="free some space, or check the permissions"
         ) from None
+    finally:
+        _record(store, fetching, digest)
     if problems:
         raise _failure(problems, f"restored to {target}")
 
 
-def check_tree(store: ArtifactStore, digest: str) -> list[Problem]:
-    """Read all that a tree names; returns what is missing or wrong, the manifest included. Writes nothing."""
+def _load(store: ArtifactStore, digest: str) -> Tree:
+    """`load_tree`; what is stored and twice no such tree is known to be damaged from then on."""
     try:
-        tree = load_tree(store, digest)
+        return load_tree(store, digest)
+    except DamagedTree:  # a broken line is not a broken disk
+        try:
+            return load_tree(store, digest)
+        except DamagedTree:
+            record_damage(store, [digest])
+            raise
+
+
+def _record(store: ArtifactStore, fetching: Fetching, tree: str) -> None:
+    record_damage(store, filter(None, (name or tree for name in sorted(fetching.damage))))
+
+
+def check_tree(store: ArtifactStore, digest: str) -> list[Problem]:
+    """Read all that a tree names; returns what is missing or wrong, the manifest included. Writes down what is
+    damaged, see `_content.damage`, and nothing else."""
+    try:
+        tree = _load(store, digest)
     except (StoreError, NotFoundError) as error:
         return [Problem(digest, "", str(error))]
     fetching = Fetching(store)
@@ -82,6 +105,7 @@ def check_tree(store: ArtifactStore, digest: str) -> list[Problem]:
                 fetching.check_large(entry)
             except Damaged as error:
                 problems.append(Problem(entry.path, error.object, error.reason))
+    _record(store, fetching, digest)
     return problems
 
 
@@ -94,7 +118,7 @@ def _failure(problems: list[Problem], what: str) -> StoreError:
 
 
 def _restore(
-    store: ArtifactStore, tree: Tree, base: bytes, progress: Callable[[int, int], None] | None, whole: bool
+    fetching: Fetching, tree: Tree, base: bytes, progress: Callable[[int, int], None] | None, whole: bool
 ) -> list[Problem]:
     root = tree.entries[0]
     if root.kind == "dir":
@@ -107,7 +131,7 @@ def _restore(
         new = False
         places = Places(folder or b"/", whole)
     with Crew() as crew:
-        restoring = _Restoring(store, crew, places, name, progress, tree.size)
+        restoring = _Restoring(fetching, crew, places, name, progress, tree.size)
         try:
             restoring.all(tree.entries, new)
         finally:
@@ -120,7 +144,7 @@ class _Restoring:
 
     def __init__(
         self,
-        store: ArtifactStore,
+        fetching: Fetching,
         crew: Crew,
         places: Places,
         name: bytes,
@@ -128,7 +152,7 @@ class _Restoring:
         total: int,
     ) -> None:
         self.problems: list[Problem] = []
-        self._fetching = Fetching(store)
+        self._fetching = fetching
         self._crew = crew
         self._places = places
         self._name = name

@@ -13,7 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from dstack_core._content.entries import PACK_LIMIT, PART, Extent, Tree, TreeEntry, to_bytes, to_text, tree_key
+from dstack_core._content.damage import KnownDamage
+from dstack_core._content.entries import (
+    PACK_LIMIT,
+    PART,
+    Extent,
+    Tree,
+    TreeEntry,
+    blob_key,
+    to_bytes,
+    to_text,
+    tree_key,
+)
 from dstack_core._content.manifest import decode_tree, encode_tree
 from dstack_core._content.reading import Gone, read_small
 from dstack_core._content.statcache import Stamp, StatCache, now, stamp_of, trusted
@@ -95,7 +106,7 @@ def _save(
         finally:
             saving.storing.close()
     tree = Tree(entries)
-    _publish(store, tree)
+    _publish(store, tree, saving.storing.damage)
     warnings = (*findings.special, *saving.warnings)
     saved = SavedTree(tree.digest, tree.files, tree.size, saving.storing.new_bytes, warnings)
     if memory is not None:
@@ -133,31 +144,35 @@ def save_known(store: ArtifactStore, root: bytes, tree: Tree, progress: Progress
                 raise _moved(entry.path)
             entry = now_there._replace(mode=entry.mode)
         entries.append(entry)
-    _publish(store, Tree(entries))
+    _publish(store, Tree(entries), saving.storing.damage)
 
 
 def _moved(path: str) -> JobError:
     return JobError(f"{path} changed while the code was being stored", hint="run the command again")
 
 
-def _publish(store: ArtifactStore, tree: Tree) -> None:
-    """Write the manifest, last of all. One that is there already is replaced only if it leads nowhere."""
+def _publish(store: ArtifactStore, tree: Tree, damage: KnownDamage) -> None:
+    """Write the manifest, last of all. One that is there already is replaced only if it is damaged, or leads to what
+    is missing or damaged."""
     key = tree_key(tree.digest)
     data = encode_tree(tree)
     try:
         store.write(key, data, ABSENT)
     except ConflictError:
-        if not _sound(store, tree.digest):
+        if not _sound(store, tree.digest, damage):
             store.write(key, data)
+            damage.repaired(tree.digest)
 
 
-def _sound(store: ArtifactStore, digest: str) -> bool:
+def _sound(store: ArtifactStore, digest: str, damage: KnownDamage) -> bool:
+    if digest in damage:
+        return False
     try:
         tree = decode_tree(store.read(tree_key(digest)).data, digest)
     except (StoreError, NotFoundError):
         return False
     objects = {x.object for e in tree.entries for x in e.extents if x.object}
-    return all(store.exists(f"blobs/{o[:2]}/{o}") for o in objects)
+    return all(o not in damage and store.exists(blob_key(o)) for o in objects)
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
@@ -287,6 +302,8 @@ class _Memory:
         self._signature = _signature(findings)
         last = self._cache.head
         if not last or last["signature"] != self._signature or not self._store.exists(tree_key(last["digest"])):
+            return None
+        if last["digest"] in KnownDamage(self._store):
             return None
         return SavedTree(last["digest"], last["files"], last["size"], 0, tuple(findings.special))
 

@@ -15,6 +15,7 @@ from shutil import which
 from typing import TYPE_CHECKING
 
 from dstack_core._content import gitrepo
+from dstack_core._content.damage import KnownDamage
 from dstack_core._content.entries import Tree, tree_key
 from dstack_core._content.scanning import scan_git, scan_plain
 from dstack_core._content.walk import root_bytes
@@ -73,13 +74,13 @@ def scan_snapshot(root: Path) -> Snapshot:
 
 
 def store_snapshot(store: ArtifactStore, root: Path, snapshot: Snapshot, progress: Progress | None = None) -> None:
-    """Store what of the snapshot is not stored yet.
+    """Store what of the snapshot is not stored yet, or is known to be damaged.
 
     Raises:
         JobError: a file changed since the snapshot was taken.
         StoreError: the store failed.
     """
-    if not store.exists(tree_key(snapshot.digest)):
+    if not store.exists(tree_key(snapshot.digest)) or snapshot.digest in KnownDamage(store):
         from dstack_core._content.saving import save_known  # the usual case is that nothing changed
 
         with collector_paused():

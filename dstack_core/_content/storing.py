@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dstack_core._content.damage import KnownDamage
 from dstack_core._content.entries import PART, Extent, blob_key, parts_digest, zeros_digest
 from dstack_core._content.packs import PackIndex, publish_index
 from dstack_core._content.reading import Holes, parts_of, read_hashed, stable
@@ -56,13 +57,14 @@ class Part:
 
 
 class Storing:
-    """Stores contents for one tree. `new_bytes` counts what was not in the store before."""
+    """Stores contents for one tree. `new_bytes` counts what was not in the store before, `damage` is what is known of the store's."""
 
     def __init__(self, store: ArtifactStore, crew: Crew, progress: Callable[[int], None]) -> None:
         self.store = store
         self.new_bytes = 0
         self._crew = crew
         self._progress = progress
+        self.damage = KnownDamage(store)
         self._index = PackIndex(store)
         self._lock = threading.Lock()
         self._present: dict[str, bool] = {}
@@ -74,10 +76,10 @@ class Storing:
         self._packs: list[tuple[str, dict[bytes, tuple[int, int]]]] = []
 
     def present(self, digest: str) -> bool:
-        """Whether the object is in the store; asked once."""
+        """Whether the object is in the store, and not known to be damaged; asked once."""
         known = self._present.get(digest)
         if known is None:
-            known = self._present[digest] = self.store.exists(blob_key(digest))
+            known = self._present[digest] = self.store.exists(blob_key(digest)) and digest not in self.damage
         return known
 
     def close(self) -> None:
@@ -212,7 +214,7 @@ class Storing:
         return view
 
     def put(self, digest: str, data: bytes | memoryview) -> None:
-        """Store an object unless it is there."""
+        """Store an object unless it is there; in the place of one that is damaged."""
         if self.present(digest):
             return
         try:
@@ -220,7 +222,9 @@ class Storing:
             with self._lock:
                 self.new_bytes += len(data)
         except ConflictError:
-            pass
+            if digest in self.damage:
+                self.store.write(blob_key(digest), data)
+                self.damage.repaired(digest)
         self._present[digest] = True
 
 

@@ -34,7 +34,7 @@ def why_run(latest: Trace | None, now: Now, code: Callable[[str], Code | None], 
     return "; ".join(differences(latest, now, code)) or (GONE if gone else "nothing equal is stored")
 
 
-GONE: Final = "its artifacts are no longer stored"
+GONE: Final = "its artifacts are no longer stored, or damaged"
 
 
 def differences(then: Trace, now: Now, code: Callable[[str], Code | None]) -> list[str]:

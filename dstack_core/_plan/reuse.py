@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dstack_core._content.damage import KnownDamage
 from dstack_core._ledger import traces
 from dstack_core._ledger.keys import segment
 from dstack_core._ledger.traces import Input, Trace, Watched
@@ -52,6 +53,7 @@ class Lookup:
         self._load_paths = load_paths
         self._codes: dict[str, Code | None] = {}
         self._stored: dict[str, bool] = {}
+        self._damaged = KnownDamage(store)
         self._recorded: dict[str, frozenset[str]] = {}
 
     def list_recorded(self, repo: str) -> None:
@@ -81,12 +83,13 @@ class Lookup:
         return code.again(then) if code else then
 
     def has(self, artifacts: Sequence[Artifact]) -> bool:
-        """Whether the trees of all these artifacts are stored."""
+        """Whether the trees of all these artifacts are stored, and not known to be damaged."""
         return all(self._has_tree(artifact.tree) for artifact in artifacts)
 
     def _has_tree(self, tree: str) -> bool:
         if tree not in self._stored:
-            self._stored[tree] = bool(_DIGEST.fullmatch(tree)) and self.store.exists(f"trees/{tree[:2]}/{tree}")
+            there = bool(_DIGEST.fullmatch(tree)) and self.store.exists(f"trees/{tree[:2]}/{tree}")
+            self._stored[tree] = there and tree not in self._damaged
         return self._stored[tree]
 
 

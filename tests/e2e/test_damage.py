@@ -87,3 +87,20 @@ def test_a_run_goes_on_without_a_job_whose_record_was_damaged_when_its_runner_di
     assert project.finished().run.status == "failed"
     assert project.statuses() == {"data": "failed", "work": "skipped"}
     project.wait_for(lambda: project.processes() == [], "everything to end")
+
+
+def test_a_damaged_artifact_is_made_again_by_the_next_run(project):
+    project.workflows("""
+        - {name: data, provider: bash, artifacts: [out], commands: ["python -c 'print(str(7) * 2_000_000)' > out/x"]}
+        - {name: work, provider: bash, deps: [data], commands: ['wc -c < out/x']}
+        """)
+    project.dstack("run", "work")
+    for blob in (project.home / "store/objects/blobs").rglob("*"):
+        if blob.is_file() and blob.stat().st_size > 300_000:
+            blob.write_bytes(b"8" + blob.read_bytes()[1:])
+    failed = project.dstack("run", "work", expect=1)
+    assert "damaged" in failed.said
+    assert "run the job that made" in failed.said
+    assert "its artifacts are no longer stored, or damaged" in project.dstack("plan", "work").out
+    project.dstack("run", "work")
+    assert project.statuses() == {"data": "done", "work": "done"}

@@ -20,9 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dstack_core._content import reading, saving, storing
+from dstack_core._content.damage import KnownDamage
 from dstack_core._content.entries import PACK_LIMIT, PART, Extent, Tree, TreeEntry, blob_key, tree_key
 from dstack_core._content.manifest import decode_tree, encode_tree
 from dstack_core._content.packs import decode_index, encode_index
+from dstack_core._content.snapshot import scan_snapshot, store_snapshot
 from dstack_core._content.tree import check_tree, load_tree, restore_tree, save_tree
 from dstack_core.errors import DstackError, StoreError
 
@@ -477,3 +479,107 @@ def test_the_disk_of_a_restore_is_full(memory_store, tmp_path, monkeypatch):
 
 def test_inline_limit_is_less_than_a_pack():
     assert saving.INLINE_LIMIT < PACK_LIMIT <= PART
+
+
+# --- what was found damaged is stored anew ---
+
+
+def spoil(store, key):
+    data = store.read(key).data
+    store.write(key, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("finder", [check_tree, "restore"])
+@pytest.mark.parametrize("what", ["blobs/", "trees/"])
+@pytest.mark.parametrize("cache", [False, True])
+def test_saving_again_heals_what_was_found_damaged(store, tmp_path, what, finder, cache):
+    source = make(tmp_path / "s")
+    for i in range(300):  # so many that it is worth remembering what they held
+        (source / f"more{i}").write_bytes(os.urandom(1000))
+    saved = save_tree(store, source, cache=cache)
+    for info in list(store.list(what)):
+        spoil(store, info.key)
+    if finder == "restore":
+        with pytest.raises(StoreError):
+            restore_tree(store, saved.digest, tmp_path / "t")
+    else:
+        assert finder(store, saved.digest)
+    assert saved.digest in KnownDamage(store)
+    assert save_tree(store, source, cache=cache).digest == saved.digest
+    assert check_tree(store, saved.digest) == []
+    assert list(store.list("damaged/")) == []
+
+
+def test_another_tree_of_the_same_bytes_heals_itself(store, tmp_path):
+    """It is not known to be damaged, but what it leads to is: its manifest is not believed."""
+    for name in ("one", "two"):
+        make(tmp_path / name)
+    (tmp_path / "two" / "other").write_bytes(b"other")
+    one, two = (save_tree(store, tmp_path / name, cache=False).digest for name in ("one", "two"))
+    for info in list(store.list("blobs/")):
+        spoil(store, info.key)
+    assert check_tree(store, one)
+    save_tree(store, tmp_path / "two", cache=False)
+    large = [problem.path for problem in check_tree(store, two)]
+    assert large == []
+    assert one in KnownDamage(store)
+
+
+def test_files_beside_a_damaged_one_can_be_restored_until_it_is_healed(store, tmp_path):
+    source = make(tmp_path / "s")
+    saved = save_tree(store, source, cache=False)
+    pack = next(e for e in load_tree(store, saved.digest) if e.path == "small7").extents[0].object
+    spoil(store, blob_key(pack))
+    for i in range(2):
+        with pytest.raises(StoreError, match="1 file was not restored"):
+            restore_tree(store, saved.digest, tmp_path / f"t{i}")
+        assert len(contents(tmp_path / f"t{i}")) == len(contents(source)) - 1
+
+
+def test_a_part_of_a_large_file_that_was_found_damaged_is_stored_anew(store, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "f").write_bytes(os.urandom(PART + 1))
+    saved = save_tree(store, tmp_path / "s", cache=False)
+    part = load_tree(store, saved.digest).entries[1].extents[0].object
+    spoil(store, blob_key(part))
+    with pytest.raises(StoreError):
+        restore_tree(store, saved.digest, tmp_path / "t")
+    save_tree(store, tmp_path / "s", cache=False)
+    restore_tree(store, saved.digest, tmp_path / "t")
+    assert contents(tmp_path / "t") == contents(tmp_path / "s")
+
+
+def test_what_fails_for_a_moment_is_not_taken_for_damaged(memory_store, tmp_path, monkeypatch):
+    saved = save_tree(memory_store, make(tmp_path / "s"))
+    read = memory_store.read
+
+    def fail(key, start=0, length=None):
+        if key.startswith("blobs/"):
+            raise StoreError("the store is down")
+        return read(key, start, length)
+
+    monkeypatch.setattr(memory_store, "read", fail)
+    assert check_tree(memory_store, saved.digest)
+    assert list(memory_store.list("damaged/")) == []
+
+
+def test_damage_is_told_though_it_cannot_be_noted(memory_store, tmp_path):
+    saved = save_tree(memory_store, make(tmp_path / "s"))
+    for key in list(memory_store.objects):
+        if key.startswith("blobs/"):
+            spoil(memory_store, key)
+    memory_store.fail = 100
+    with pytest.raises(StoreError, match="damaged"):
+        restore_tree(memory_store, saved.digest, tmp_path / "t")
+
+
+def test_a_snapshot_that_was_found_damaged_is_stored_anew(store, tmp_path):
+    source = make(tmp_path / "s")
+    snapshot = scan_snapshot(source)
+    store_snapshot(store, source, snapshot)
+    for info in list(store.list("blobs/")):
+        spoil(store, info.key)
+    with pytest.raises(StoreError):
+        restore_tree(store, snapshot.digest, tmp_path / "t")
+    store_snapshot(store, source, snapshot)
+    assert check_tree(store, snapshot.digest) == []

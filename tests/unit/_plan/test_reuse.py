@@ -119,7 +119,7 @@ def test_an_upstream_job_runs_again_when_its_artifacts_are_gone(two):
     tree = two.plan("train").job("data").reused.artifacts[0].tree
     two.store.delete(f"trees/{tree[:2]}/{tree}")
     assert two.decisions("train") == {
-        "data": ("run", "its artifacts are no longer stored"),
+        "data": ("run", "its artifacts are no longer stored, or damaged"),
         "train": ("later", "decided when data is done"),
     }
 
@@ -151,7 +151,7 @@ def test_a_trace_with_something_else_than_a_digest_is_not_followed(two):
             trace = json.loads(two.store.read(info.key).data)
             trace["artifacts"][0]["tree"] = "../../../etc/passwd"
             two.store.write(info.key, json.dumps(trace).encode())
-    assert two.decisions("train")["data"] == ("run", "its artifacts are no longer stored")
+    assert two.decisions("train")["data"] == ("run", "its artifacts are no longer stored, or damaged")
 
 
 def test_traces_of_a_newer_format_are_not_used(two):
