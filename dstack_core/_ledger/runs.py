@@ -197,18 +197,30 @@ def active_runs(
         try:
             document = documents.read(store, RunRecord, run_key(info.key.rpartition("/")[2]))
         except NotFoundError:
-            _remove_unborn(store, info.key)
+            with _repairing(damaged):
+                _remove_unborn(store, info.key)
             continue
         except DstackError as error:
             damaged(error)
             continue
         # The second: somebody of this repository had the name in mind, and another repository's run got it.
         if document.value.deleted or info.key != _active_key(document.value):
-            store.delete(info.key)
+            with _repairing(damaged):
+                store.delete(info.key)
         elif document.value.status in FINISHED:
-            file_finished(store, document.value)
+            with _repairing(damaged):
+                file_finished(store, document.value)
         else:
             yield document
+
+
+@contextlib.contextmanager
+def _repairing(damaged: Damaged) -> Iterator[None]:
+    """Who may not write, or has no room, can still look."""
+    try:
+        yield
+    except StoreError as error:
+        damaged(error)
 
 
 def _remove_unborn(store: ArtifactStore, key: str) -> None:

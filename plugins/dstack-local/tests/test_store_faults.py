@@ -28,6 +28,8 @@ try:
         store.write("f/g/new", b"new", "*absent*")
     elif sys.argv[2] == "append":
         store.append("log", b" more", 3, True)
+    elif sys.argv[2] == "delete":
+        store.delete("k/old", store.read("k/old").version)
     elif sys.argv[2] == "read":
         store.read("k/old")
 except StoreError as error:
@@ -41,8 +43,10 @@ AFTER = {
     "overwrite": {**BEFORE, "k/old": b"new"},
     "create": {**BEFORE, "f/g/new": b"new"},
     "append": {**BEFORE, "log": b"log more"},
+    "delete": {"log": b"log"},
 }
 ERRORS = {"write": "ENOSPC", "fsync": "EIO", "rename": "EROFS", "flock": "ENOLCK", "fchmod": "EPERM", "mkdir": "EACCES"}
+ERRORS["unlink"] = "EIO"
 
 
 def run(root: Path, operation: str, injection: str, *filters: str) -> tuple[int, str, bool]:
@@ -87,7 +91,7 @@ def test_a_failing_call(tmp_path: Path, operation: str, call: str) -> None:
         FolderStore({"path": str(root)}).write("f/g/h", b"works again")
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "rename", "flock", "mkdir"])
+@pytest.mark.parametrize("call", ["write", "fsync", "rename", "flock", "mkdir", "unlink"])
 @pytest.mark.parametrize("operation", list(AFTER))
 def test_a_writer_that_dies(tmp_path: Path, operation: str, call: str) -> None:
     for n in itertools.count(1):

@@ -5,7 +5,8 @@ FAULT_FILE    a file that grows by one byte with each change to the store that s
 FAULT_AT      strike after the change with this number; 0: never
 FAULT_IMPORT  strike when this module is imported first
 FAULT_SIGNAL  with this signal; by default SIGKILL
-FAULT_KEEPER  strike the parent, too
+FAULT_BEFORE  strike when the change with that number is about to be made, not after it
+FAULT_KEEPER  strike the parent, too; `only`: nobody else
 FAULT_RAISE   do not strike, but fail: `ours` with an exception that nobody expects; as a store does it whose answer is
               `lost`, or which is `away` for five changes
 FAULT_SET     MODULE:NAME:NUMBER, ...: other values for constants that would make a test slow
@@ -33,6 +34,8 @@ def strike() -> None:
     number = int(os.environ.get("FAULT_SIGNAL", signal.SIGKILL))
     if os.environ.get("FAULT_KEEPER"):
         os.kill(os.getppid(), number)
+        if os.environ["FAULT_KEEPER"] == "only":
+            return
     # To this very thread, which then goes no further: another one would take its time to stop them all.
     signal.pthread_kill(threading.get_ident(), number)
 
@@ -48,12 +51,15 @@ def count() -> int:
 def counted(method):
     at = int(os.environ.get("FAULT_AT", 0))
     away = os.environ.get("FAULT_RAISE") == "away"
+    before = "FAULT_BEFORE" in os.environ
 
     def call(*arguments, **named):
         if away and 0 < at <= count() < at + 5:
             strike()
+        if before and count() == at:
+            strike()
         result = method(*arguments, **named)
-        if not away and count() == at:
+        if not away and not before and count() == at:
             strike()
         return result
 
