@@ -97,10 +97,10 @@ class Project:
     # --- the program ---
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None, **options: object) -> subprocess.Popen[str]:
-        """`dstack` with these arguments, its output in pipes."""
+        """`dstack` with these arguments, its output in pipes, or `to` a file."""
         process = subprocess.Popen(
             [DSTACK, *arguments], cwd=options.pop("cwd", self.root), env={**self.env, **(env or {})}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+            stdin=subprocess.DEVNULL, stdout=options.pop("to", subprocess.PIPE), stderr=subprocess.PIPE, **options,
         )  # type: ignore[call-overload]  # fmt: skip
         self._started.append(process)
         return process

@@ -107,7 +107,7 @@ CASES = [("command", "before"), ("command", "after"), ("runner", "before"), ("ke
 CASES += [("runner and keeper", "after")]
 
 
-@pytest.mark.parametrize(("role", "moment"), itertools.product(ROLES, ["before", "after"]) if ALL else CASES)
+@pytest.mark.parametrize(("role", "moment"), list(itertools.product(ROLES, ["before", "after"])) if ALL else CASES)
 def test_a_run_with_artifacts_a_tag_and_reuse(project, scene, role, moment):
     role, fault = ROLES[role]
     arguments = ["run", "two", "--tag", "best", *(["-d"] if role == "runner" else [])]

@@ -9,6 +9,7 @@ FAULT_BEFORE  strike when the change with that number is about to be made, not a
 FAULT_KEEPER  strike the parent, too; `only`: nobody else
 FAULT_RAISE   do not strike, but fail: `ours` with an exception that nobody expects; as a store does it whose answer is
               `lost`, or which is `away` for five changes
+FAULT_CLOCK   so many seconds is its clock wrong
 FAULT_SET     MODULE:NAME:NUMBER, ...: other values for constants that would make a test slow
 """
 
@@ -20,6 +21,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 ROLE = "runner" if "dstack_core._runner" in sys.orig_argv else "cli"
 STORE = "dstack_local.store"
@@ -90,4 +92,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 if os.environ.get("FAULT_IN") == ROLE:
+    if "FAULT_CLOCK" in os.environ:
+        clock, wrong = time.time, float(os.environ["FAULT_CLOCK"])
+        time.time = lambda: clock() + wrong
     sys.meta_path.insert(0, Finder())
