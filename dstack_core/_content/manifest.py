@@ -24,6 +24,7 @@ from dstack_core._content.entries import KINDS, Extent, Tree, TreeEntry, check_d
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import NotFoundError, StoreError
 
+
 class DamagedTree(StoreError):
     """What is stored as a tree's manifest is none of that tree."""
 

@@ -57,7 +57,8 @@ class Part:
 
 
 class Storing:
-    """Stores contents for one tree. `new_bytes` counts what was not in the store before, `damage` is what is known of the store's."""
+    """Stores contents for one tree. `new_bytes` counts what was not in the store before; `damage`: what of it is known
+    to be damaged."""
 
     def __init__(self, store: ArtifactStore, crew: Crew, progress: Callable[[int], None]) -> None:
         self.store = store

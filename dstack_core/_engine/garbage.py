@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from dstack_core._content.damage import PREFIX as DAMAGED
 from dstack_core._engine.roots import Kept
 from dstack_core._ledger import documents
 from dstack_core._ledger.keys import segment
@@ -34,6 +35,8 @@ def garbage(store: ArtifactStore, kept: Kept, alive: Callable[[], None]) -> Iter
     yield from _chosen("trees", store.list("trees/"), lambda key: _name(key) not in kept.trees)
     yield from _chosen("packs", store.list("packs/"), lambda key: _name(key) not in kept.objects)
     yield from _chosen("contents", store.list("blobs/"), lambda key: _name(key) not in kept.objects)
+    known = kept.trees | kept.objects
+    yield from _chosen("contents", store.list(DAMAGED), lambda key: _name(key) not in known)
     yield from _chosen("plans", store.list("plans/"), lambda key: _name(key) not in kept.digests)
     for prefix in ("runs/", "machines/", "index/finished/"):
         yield from _chosen("runs", store.list(prefix), lambda key: _is_of_removed(key, kept))

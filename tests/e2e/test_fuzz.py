@@ -50,8 +50,9 @@ workflows:
 TOKENS = [
     "&a", "*a", "<<: ", "!!python/object/apply:os.system", "!!binary", "!x", "---", "...", "%YAML 1.1", "%TAG ! x",
     "{", "}", "[", "]", ": ", "- ", "? ", "|", ">", "'", '"', "\t", "\0", "\ufeff", "\x1b[2J", "\r", "\u2028", "~", "#",
-    "name: w", "provider: bash", "provider: local", "deps: [w]", "${{ ", " }}", "${{ run.args }}", "null", ".inf", "1e999",
-    "-1", "9" * 400, "0x", "\ud7ff", "😀", "workflows:\n", "\n", "  ", "[" * 60, "a" * 5000, "\\", "%", "`", "@", ",",
+    "name: w", "provider: bash", "provider: local", "deps: [w]", "${{ ", " }}", "${{ run.args }}", "null", ".inf",
+    "1e999", "-1", "9" * 400, "0x", "\ud7ff", "😀", "workflows:\n", "\n", "  ", "[" * 60, "a" * 5000, "\\", "%",
+    "`", "@", ",",
 ]  # fmt: skip
 KEYS = st.sampled_from(
     """name provider help deps commands setup env environment python ports working_dir artifacts resources inputs image
@@ -92,10 +93,11 @@ def mutated(draw):
 
 WORDS = st.one_of(
     st.sampled_from(
-        """run plan ps logs stop rm ls tags plugins add delete doctor w data bash x-1 :t :none done-1 -h --help -a --all -y
-        --json -f --force --reuse latest --tag t -t -d --detach --env A=1 -e A --dep --artifact --input --cpu --memory
-        --gpu --ports --python 3.11 --retry --max-duration -c true -- - "" . / .. * $HOME 0 -1 1 nan 99999999999999999999
-        --no-plugins --debug --version -w -n --last -x --abort --attempt --since 1h -r --total ./x=y a=b 16GB 2h ${{"""
+        """run plan ps logs stop rm ls tags plugins add delete doctor w data bash x-1 :t :none done-1 -h --help -a
+        --all -y --json -f --force --reuse latest --tag t -t -d --detach --env A=1 -e A --dep --artifact
+        --input --cpu --memory --gpu --ports --python 3.11 --retry --max-duration -c true -- - "" . / ..
+        * $HOME 0 -1 1 nan 99999999999999999999 --no-plugins --debug --version -w -n --last -x --abort
+        --attempt --since 1h -r --total ./x=y a=b 16GB 2h ${{"""
         .split()
     ),
     st.text(max_size=10).filter(lambda text: "\0" not in text),
@@ -172,7 +174,8 @@ def test_any_command_line(place, monkeypatch):
 
 def test_some_of_them_in_real_processes(place, project):
     chance = random.Random(NUMBER)
-    words = "ps logs plan tags ls rm -a -y --json x-1 :t w bash -c -- --force --cpu 1 -1".split() + ["", "\n", "\udcff"]
+    words = "ps logs plan tags ls rm -a -y --json x-1 :t w bash -c -- --force --cpu 1 -1".split()
+    words += ["", "\n", "\udcff"]
     for _ in range(REAL):
         done = project.dstack(*chance.choices(words, k=chance.randrange(1, 5)), expect=None, cwd=place)
         assert done.code in CODES, done.said

@@ -1,4 +1,4 @@
-"""Much output, odd output, and a store that is away for a while: every byte arrives, once and in order, in little memory."""
+"""Much output, odd output, a store that is away for a while: every byte arrives, once, in order, in little memory."""
 
 from __future__ import annotations
 

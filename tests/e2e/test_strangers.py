@@ -15,8 +15,9 @@ HOOKS = """
     from dstack_core.hookspecs import Entry, hookimpl
     def found(what, module, name):
         import importlib
-        return lambda: getattr(importlib.import_module("strange.odd" if what == {odd!r} else f"dstack_local.{{module}}"),
-                               "Odd" if what == {odd!r} else name)
+        if what == {odd!r}:
+            return lambda: importlib.import_module("strange.odd").Odd
+        return lambda: getattr(importlib.import_module(f"dstack_local.{{module}}"), name)
     @hookimpl
     def dstack_backends():
         return [Entry("local", "This machine", found("backend", "backend", "LocalBackend"))]

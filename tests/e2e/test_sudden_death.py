@@ -1,5 +1,5 @@
-"""Killed before or after any change to the store, by any of its processes, whatever it was doing: nothing is lost, nothing
-is left over, and the next ordinary command goes on. Also when that one is killed, too.
+"""Killed before or after any change to the store, by any of its processes, whatever it was doing: nothing is lost,
+nothing is left over, and the next ordinary command goes on. Also when that one is killed, too.
 
 A sample of the points is tried; all of them with DSTACK_CRASHES=all, see CONTRIBUTING.md.
 """
@@ -25,7 +25,12 @@ ALL = os.environ.get("DSTACK_CRASHES") == "all"
 FEW = 2
 PIPELINE = """
     - {name: one, provider: bash, inputs: [one.txt], artifacts: [out], commands: ['cat one.txt | tee out/x']}
-    - {name: two, provider: bash, deps: [one], inputs: [two.txt], artifacts: [end], commands: ['cat out/x two.txt > end/x']}
+    - name: two
+      provider: bash
+      deps: [one]
+      inputs: [two.txt]
+      artifacts: [end]
+      commands: ['cat out/x two.txt > end/x']
     """
 MOMENTS = pytest.mark.parametrize("moment", ["before", "after"])
 

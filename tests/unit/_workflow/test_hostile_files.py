@@ -1,4 +1,4 @@
-"""Files that mean harm: bombs, cycles, depth, tags, encodings, size. The benchmark has them, and how long each takes."""
+"""Files that mean harm: bombs, cycles, depth, tags, encodings, size. The benchmark has them and their times."""
 
 from __future__ import annotations
 
