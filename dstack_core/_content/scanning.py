@@ -19,6 +19,7 @@ from dstack_core._content import gitrepo
 from dstack_core._content.entries import PACK_LIMIT, Tree, TreeEntry, to_bytes, to_text
 from dstack_core._content.ignoring import IGNORE_FILE, Ignoring
 from dstack_core._content.reading import Gone, file_digest, read_small
+from dstack_core._content.stamping import digest_of_stamps, stamps_digest
 from dstack_core._content.statcache import Stamp, StatCache, now, stamp_of, trusted
 from dstack_core._content.walk import find, join, special_kind
 from dstack_core.errors import InputError
@@ -122,11 +123,13 @@ def _signature(base: bytes, head: dict[str, Any], stamps: Sequence[Stamp] | None
     try:
         if stamps is None:
             prefix = base + b"/"
-            stamps = list(map(stamp_of, map(os.lstat, [prefix + p for p in head["paths"].split(b"\0") if p])))
+            files = stamps_digest([prefix + p for p in head["paths"].split(b"\0") if p])
+        else:
+            files = digest_of_stamps(stamps)
         extra = [gitrepo.stamp_or_none(p) for p in head["extra"]]
     except OSError:
         return None
-    return hashlib.sha256(marshal.dumps((list(stamps), extra), 2)).digest()
+    return hashlib.sha256(marshal.dumps((files, extra), 2)).digest()
 
 
 def _remembered(cache: StatCache) -> Iterator[TreeEntry]:
