@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dstack_core._cli.session import session_of
+from dstack_core.errors import PluginError
 
 if TYPE_CHECKING:
     from dstack_core._engine.engine import Engine
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dstack_core._engine.remote import Remote
     from dstack_core._engine.view import RunView
     from dstack_core._plugins.registry import Plugins
+    from dstack_core._workflow.load import RawWorkflow
     from dstack_core._workflow.own import OwnProperties
     from dstack_core.artifact_store import ArtifactStore
     from dstack_core.backend import Backend
@@ -31,13 +33,21 @@ class Context:
         self.plugins = plugins
         self._properties: dict[str, OwnProperties] = {}
 
-    def properties(self, provider: str) -> OwnProperties:
-        """The provider of that name and what its own properties are; one object a command. Raises PluginError."""
+    def properties(self, provider: str, workflow: RawWorkflow | None = None) -> OwnProperties:
+        """The provider of that name and what its own properties are; one object a command.
+
+        Raises:
+            PluginError: it cannot be had; the place is where `workflow` names it.
+        """
         if provider not in self._properties:
             from dstack_core._workflow.memory import Memory
             from dstack_core._workflow.own import OwnProperties
 
-            made = self.plugins.provider(provider)
+            try:
+                made = self.plugins.provider(provider)
+            except PluginError as error:
+                error.where = error.where or (workflow.locate(("provider",)) if workflow else None)
+                raise
             self._properties[provider] = OwnProperties(made, Memory.of(made), name=provider)
         return self._properties[provider]
 

@@ -201,7 +201,7 @@ class _Definitions:
         else:
             raw = target.workflows.get(name)
             mine = name in self._targets
-            own = self._context.properties(raw.provider)
+            own = self._context.properties(raw.provider, raw)
             workflow = resolve(raw, own, target.overrides if mine else {}, target.args if mine else (), os.environ)
         if workflow.remote and not target.options.get("local"):
             hint = "--local runs it here"

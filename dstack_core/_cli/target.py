@@ -149,8 +149,9 @@ class TargetCommand(click.Command):
     def _read(self, ctx: click.Context, name: str, rest: list[str]) -> Target:
         """Second reading: everything but the name."""
         target = _find(name)
+        own = context().properties(target.provider_name, target.raw)
         # Names of our own for click: a property may be called as an option of the command, or be no identifier.
-        specs = {f"workflow_{n}": spec for n, spec in enumerate(context().properties(target.provider_name).options)}
+        specs = {f"workflow_{n}": spec for n, spec in enumerate(own.options)}
         inner = _WorkflowCommand(
             name,
             params=[*self._options, *starmap(_option, specs.items()), click.Argument(["args"], nargs=-1)],

@@ -134,3 +134,11 @@ def test_without_plugins_nothing_runs_and_the_reason_is_said(project):
         assert "plugins are switched off" in done.err
         assert "leave out --no-plugins" in done.err
     assert not project.runs()
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_provider_that_is_not_there_is_told_with_its_place(project, command):
+    project.workflows("- {name: work, provider: bahs, commands: ['true']}")
+    done = project.dstack(command, "work", expect=69)
+    assert done.err.startswith("error: .dstack/workflows.yaml:2:28: no installed plugin has provider bahs")
+    assert "bash" in done.err
