@@ -38,6 +38,7 @@ def _run(context: Context, target: Target) -> int:
             mark.close()
     if not as_json:
         print_short(view.run.name, planned)
+        _tell_of_tag(context, view.run)
     try:
         if not interrupted:
             _advance(context, view)
@@ -71,6 +72,17 @@ def _check_tag(target: Target, planned: Planned) -> None:
         raise InputError(f"{target.name} has no artifacts that the tag {tag} could name", hint="declare `artifacts:`")
     saved = {job.name: [artifact.path for artifact in job.spec.artifacts] for job in planned.plan.targets}
     check_apart(saved, "where the tag is used", where=planned.plan.targets[0].where)
+
+
+def _tell_of_tag(context: Context, run: RunRecord) -> None:
+    """A tag that is there already: what it names now will have no name, unless it has another one."""
+    if run.tag is None:
+        return
+    from dstack_core._ledger.tags import read_tag
+
+    with contextlib.suppress(DstackError):
+        there = read_tag(context.store, run.repo, run.tag)
+        print(f"  the tag {run.tag} moves here from {there.run or 'uploaded folders'} when it is done", file=sys.stderr)
 
 
 def _check_images(planned: Planned) -> None:

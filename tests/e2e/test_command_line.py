@@ -92,8 +92,11 @@ def test_json_is_that_of_ps(project):
 
 def test_the_run_is_tagged_when_it_has_succeeded(project):
     project.workflows(WORK)
-    project.dstack("run", "work", "-t", "best")
+    first = project.dstack("run", "work", "-t", "best")
     assert "best" in project.dstack("tags").out
+    assert "moves" not in first.err
+    run = project.run()
+    assert f"the tag best moves here from {run} when it is done" in project.dstack("run", "work", "-t", "best").err
     done = project.dstack("run", "bash", "--dep", ":best", "-c", "ls -d out")
     assert done.out == "out\n"
 
