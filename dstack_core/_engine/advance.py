@@ -61,6 +61,7 @@ def advance(engine: Engine, view: RunView) -> None:
 def _check_on(engine: Engine, view: RunView, machine: MachineRecord) -> bool:
     """Whether to count on the machine. If not, it is ended for good, and what it was working on is free again."""
     if machine.status == "gone":
+        view.refresh()  # it may have left since the last look, with the run finished: nothing is to be launched then
         _release(view, machine.id)
         return False
     if engine.backend.state(machine.id, machine.handle) != "gone":

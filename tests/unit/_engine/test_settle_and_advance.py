@@ -11,9 +11,9 @@ from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import DEFAULT
 from dstack_core._engine.settle import settle
 from dstack_core._engine.view import RunView
-from dstack_core._ledger.machines import machines
+from dstack_core._ledger.machines import gone, machines
 from dstack_core._ledger.records import Attempt, JobRecord, RunRecord
-from dstack_core._ledger.runs import ask_to_end, create_run, write_job, write_plan
+from dstack_core._ledger.runs import ask_to_end, create_run, finish_run, read_run, write_job, write_plan
 from dstack_core._plan.job import PlannedJob, RunPlan, Source
 from dstack_core._plugins.registry import Plugins
 from dstack_core.codec import dumps
@@ -92,3 +92,26 @@ def test_giving_up_leaves_what_is_done(store, new_box):
     write_job(store, None, JobRecord(name, "a", "done", (Attempt(1, "0-x", 1.0, "done", 2.0, 0),)))
     advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
     assert {job: document.value.status for job, document in view.jobs.items()} == {"a": "done", "b": "failed"}
+
+
+def test_a_run_that_ends_while_it_is_looked_at_gets_no_other_machine(store, new_box, monkeypatch):
+    name, box = run_of(store, "a"), new_box()
+    view = RunView(store, name)
+    advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
+    (machine,) = (document.value for document in machines(store, name))
+    listed = store.list
+
+    def end_first(prefix, after=""):
+        """Its runner finishes the run, and leaves, just before the machines are looked at."""
+        if prefix.startswith("machines/") and read_run(store, name).value.status == "submitted":
+            write_job(store, None, JobRecord(name, "a", "done", (Attempt(1, machine.id, 1.0, "done", 2.0, 0),)))
+            finish_run(store, name, "done", 0, time.time())
+            gone(store, name, machine.id, time.time())
+            box.up.clear()
+        return listed(prefix, after)
+
+    monkeypatch.setattr(store, "list", end_first)
+    advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
+    assert view.run.status == "done"
+    assert box.up == set()
+    assert len(list(machines(store, name))) == 1
