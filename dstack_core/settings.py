@@ -15,11 +15,10 @@ nowhere is not in the mapping that the plugin gets, so that most of the time no 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dstack_core._config.reading import Config, unknown_key
+from dstack_core._config.reading import Config, is_set, unknown_key, variable
 from dstack_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 Model = Callable[[], "type[BaseModel]"]
-
-
-def variable(plugin: str, field: str) -> str:
-    """The environment variable that sets a field: `DSTACK_<PLUGIN>_<FIELD>`."""
-    return "DSTACK_" + re.sub(r"[^A-Z0-9]", "_", f"{plugin}_{field}".upper())
 
 
 def read_settings(plugin: str, load: Model | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,8 +39,7 @@ def read_settings(plugin: str, load: Model | None, given: Mapping[str, Any]) -> 
     Raises:
         InputError: a value is wrong, or there is no such setting; `where` is its place.
     """
-    prefix = variable(plugin, "")
-    if not given and not any(name.startswith(prefix) for name in os.environ):
+    if not is_set(plugin, given):
         return {}
     if load is None:
         if given:

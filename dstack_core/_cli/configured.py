@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from dstack_core import settings
-from dstack_core._config.reading import REMOTE, SWITCHES, Config
+from dstack_core._config.reading import REMOTE, SWITCHES, Config, variable
 from dstack_core._engine.remote import DEFAULT
 from dstack_core.errors import InputError
 
@@ -101,9 +101,9 @@ def keys(config: Config, models: Sequence[HasSettings]) -> list[str]:
 
 def _source(config: Config, plugin: str, name: str) -> tuple[Any, str]:
     """The value as it is written, None when it is not, and where."""
-    variable = settings.variable(plugin, name)
-    if variable in os.environ:
-        return os.environ[variable], variable
+    by = variable(plugin, name)
+    if by in os.environ:
+        return os.environ[by], by
     written: Mapping[str, Any] = config.settings.get(plugin, {})
     if name in written:
         return written[name], config.locate("settings", plugin, name)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from dstack_core._suggest import close_match
 from dstack_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,8 +118,21 @@ def read_text(path: Path) -> str:
         raise InputError(f"cannot be read: {error}", where=str(path)) from None
 
 
+def variable(plugin: str, field: str) -> str:
+    """The environment variable that sets a field of a plugin's settings: `DSTACK_<PLUGIN>_<FIELD>`."""
+    return f"DSTACK_{plugin}_{field}".upper().replace("-", "_").replace(".", "_")
+
+
+def is_set(plugin: str, given: Mapping[str, Any]) -> bool:
+    """Whether there may be settings of a plugin, `given` by the config or in the environment: without any import."""
+    prefix = variable(plugin, "")
+    return bool(given) or any(name.startswith(prefix) for name in os.environ)
+
+
 def unknown_key(key: str, known: Iterable[str], where: str | None) -> InputError:
     """The error for a key that is none of the `known` ones."""
+    from dstack_core._suggest import close_match
+
     known = list(known)
     close = close_match(key, known)
     there = f"there are: {', '.join(known)}" if known else "it takes none"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from dstack_core._config.reading import Config
-from dstack_core._suggest import close_match
 from dstack_core.errors import NotFoundError
 
 
@@ -53,6 +52,8 @@ def find_remote(name: str | None = None) -> Remote:
     config = Config.read()
     chosen = name or config.default or DEFAULT.name
     if chosen != DEFAULT.name and chosen not in config.remotes:
+        from dstack_core._suggest import close_match
+
         close = close_match(chosen, [DEFAULT.name, *config.remotes])
         raise NotFoundError(
             f"there is no remote {chosen}",

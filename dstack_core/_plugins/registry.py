@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from dstack_core._config.reading import is_set
 from dstack_core._plugins import kinds
 from dstack_core._plugins.check import Policy
 from dstack_core._plugins.kinds import Kind
@@ -161,11 +162,10 @@ class Plugins(World):
     def _make(self, kind: Kind, name: str, *given: Settings) -> object:
         """`given`: what the config says, if things of this kind have settings at all."""
         from dstack_core._plugins.load import PluginFailure, guarded
-        from dstack_core._plugins.setting import settings_for
 
         owner, entry = self._find(kind, name)
         factory = self.load_entry(owner, kind, entry)
-        settings = [settings_for(owner, name, entry.settings, of_config) for of_config in given]
+        settings = [self._settings(owner, entry, of_config) for of_config in given]
         try:
             made, _ = guarded(owner, "when made", lambda: factory(*settings), foreground=False)
         except PluginFailure as failure:
@@ -174,6 +174,13 @@ class Plugins(World):
         if not isinstance(made, contract):
             raise broken(owner, kind, name, f"it made {type(made).__name__}, which is no {contract.__name__}")
         return made
+
+    def _settings(self, owner: Listed, entry: Entry[Any], given: Settings) -> Settings:
+        if not is_set(entry.name, given):
+            return {}
+        from dstack_core._plugins.setting import settings_for
+
+        return settings_for(owner, entry.name, entry.settings, given)
 
     def _find(self, kind: Kind, name: str) -> tuple[Listed, Entry[Any]]:
         owner = self.named(name)

@@ -85,6 +85,11 @@ PROPERTIES: Final[Mapping[str, Schema]] = {
     ),
     "inputs": _about("Globs of the repository's files that the workflow depends on.", _TEXTS),
     "image": _about("Container image to run in.", SCALAR),
+    "registry_auth": _about(
+        "Who asks the registry for the image: username and `${{ secrets.NAME }}` as password.",
+        _mapping({"username": SCALAR, "password": SCALAR}, "username", "password"),
+    ),
+    "executor": _about("What runs the job: process, docker, or what a plugin brings.", SCALAR),
     "retry": _about("How often to try, or when to try again.", {"anyOf": [_COUNT, _RETRY]}),
     "max_duration": _about("End an attempt after this time, e.g. 2h.", SCALAR),
     "matrix": _about(

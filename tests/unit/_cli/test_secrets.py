@@ -121,5 +121,5 @@ def test_repositories_have_secrets_of_their_own(dstack, secrets, given, monkeypa
 def test_without_a_store(dstack, project, monkeypatch):
     from dstack_core._engine.remote import Remote
 
-    monkeypatch.setattr("dstack_core._cli.context.DEFAULT", Remote("local", "local", "local", "process"))
+    monkeypatch.setattr(Context, "remote", Remote("local", "local", "local", "process"))
     assert dstack("secrets").code == 65

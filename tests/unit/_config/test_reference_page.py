@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dstack_local.settings import FileSettings, LocalSettings
+from dstack_local.settings import LocalSettings
 from dstack_notify.settings import NotifySettings
 
 from dstack_core._config.reading import REMOTE, SWITCHES, TOP, Config
 from dstack_core._engine.remote import DEFAULT, Remote, find_remote
+from dstack_core._plugins import Plugins
 from dstack_core.settings import check_settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "config.md"
@@ -19,8 +20,10 @@ KEYS = re.findall(r"^\| `([\w.]+)` \|", TEXT, re.MULTILINE)
 
 def test_every_key_is_on_the_page():
     wanted = ["default", *(f"plugins.{key}" for key in SWITCHES), *(f"remotes.NAME.{key}" for key in REMOTE)]
-    for name, model in (("local", LocalSettings), ("file", FileSettings), ("notify", NotifySettings)):
-        wanted += [f"settings.{name}.{field}" for field in model.model_fields]
+    problems = []
+    for has in Plugins.discover().settings(problems.append):
+        wanted += [f"settings.{has.name}.{field}" for field in has.model.model_fields]
+    assert not problems
     keys = [key for key in KEYS if key.partition(".")[0] in TOP and key != "settings.PLUGIN.FIELD"]
     assert sorted(keys) == sorted(wanted)
 
