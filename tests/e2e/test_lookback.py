@@ -121,9 +121,11 @@ def test_the_shell_completes_names(project, trained):
         assert done.err == ""
         return done.out
 
-    for command in ("ps", "logs", "stop", "rm", "ls"):
+    for command in ("ps", "logs", "stop", "rm", "ls", "why"):
         assert trained in complete(command, trained[:3]), command
         assert trained not in complete(command, "zzz"), command
+    assert "train" in complete("why", trained, "tr")
+    assert complete("why", "zzz", "tr").strip() == ""
     assert "best" in complete("tags", "delete", "be")
     assert ":best" in complete("ls", ":")
     store = project.home / "store"
