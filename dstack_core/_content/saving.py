@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import marshal
 import os
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from dstack_core._content.entries import (
 )
 from dstack_core._content.manifest import decode_tree, encode_tree
 from dstack_core._content.reading import Gone, read_small
+from dstack_core._content.stamping import digest_of_stamps, stamps_digest
 from dstack_core._content.statcache import Stamp, StatCache, now, stamp_of, trusted
 from dstack_core._content.storing import Storing
 from dstack_core._content.walk import Exclude, Findings, Found, find, join, root_bytes
@@ -37,7 +37,7 @@ from dstack_core.errors import ConflictError, JobError, NotFoundError, StoreErro
 INLINE_LIMIT: Final = 4096
 """A tree with no more bytes than this keeps them in its manifest: one write, and no more room than a disk block."""
 _MANY_FILES: Final = 200  # from here on, or from so many bytes, remembering what files held pays for itself
-_SLICE: Final = 4096  # files whose stamps are hashed at once
+_SLICE: Final = 4096  # files that are remembered at once
 _MANY_BYTES: Final = 8 * 1024 * 1024
 
 Progress = Callable[[int, int], None]
@@ -89,19 +89,21 @@ def _save(
     cache: bool,
     tolerant: bool,
 ) -> SavedTree:
-    started = now()
+    memory = _Memory(store, base) if cache and exclude is None else None
+    unchanged = memory and memory.unchanged()
+    if unchanged:
+        return unchanged
     findings = find(base, exclude)
     size = sum(f.size for f in findings.found if f.kind == stat.S_IFREG)
-    memory = None
-    if cache and (len(findings.found) >= _MANY_FILES or size >= _MANY_BYTES):
-        memory = _Memory(store, base, started)
-        unchanged = memory.unchanged(findings)
-        if unchanged is not None:
-            return unchanged
+    if memory and (len(findings.found) >= _MANY_FILES or size >= _MANY_BYTES):
+        memory.note(findings)
+    else:
+        memory = None
     with Crew() as crew:
         saving = _Saving(store, crew, base, _counter(progress, size), tolerant, memory)
         try:
             entries = saving.entries(findings.found)
+            findings.found.clear()  # with many files, what is not needed any more had better go
             crew.wait()
         finally:
             saving.storing.close()
@@ -110,7 +112,7 @@ def _save(
     warnings = (*findings.special, *saving.warnings)
     saved = SavedTree(tree.digest, tree.files, tree.size, saving.storing.new_bytes, warnings)
     if memory is not None:
-        memory.keep(findings, tree, saved, saving.stamps)
+        memory.keep(tree, saved, saving.stamps)
     return saved
 
 
@@ -238,7 +240,7 @@ class _Saving:
             if item.size > PART:
                 self._guard(item, self._take_large)
         self._place_small()
-        self._known, self._small = {}, []  # with many files, what is not needed any more had better go
+        self._known, self._small = {}, []
         return self._entries
 
     def _guard(self, item: Found, take: Callable[[Found], None]) -> None:
@@ -291,47 +293,65 @@ class _Saving:
 class _Memory:
     """What the files of one folder held when they were last saved into one store."""
 
-    def __init__(self, store: ArtifactStore, base: bytes, started: int) -> None:
+    def __init__(self, store: ArtifactStore, base: bytes) -> None:
         self._store = store
-        self._started = started
+        self._base = base
+        self._started = now()
         self._cache = StatCache(b"save\0" + to_bytes(store.location) + b"\0" + base)
-        self._signature = b""
+        self._head: dict[str, Any] = {}
+        self._settled = False
 
-    def unchanged(self, findings: Findings) -> SavedTree | None:
-        """The last result, if nothing at all changed since and it is still stored."""
-        self._signature = _signature(findings)
+    def unchanged(self) -> SavedTree | None:
+        """The last result, if nothing at all changed since and it is still stored.
+
+        Folders need not be listed for that: one that got or lost an entry has another time.
+        """
         last = self._cache.head
-        if not last or last["signature"] != self._signature or not self._store.exists(tree_key(last["digest"])):
+        try:
+            if not last or last["root"] != stamp_of(os.lstat(self._base)):
+                return None
+            stamps = stamps_digest(self._base, [p for p in last["paths"].split(b"\0") if p])
+        except OSError:
+            return None
+        if last["stamps"] != stamps or not self._store.exists(tree_key(last["digest"])):
             return None
         if last["digest"] in KnownDamage(self._store):
             return None
-        return SavedTree(last["digest"], last["files"], last["size"], 0, tuple(findings.special))
+        return SavedTree(last["digest"], last["files"], last["size"], 0, tuple(last["special"]))
 
     def files(self) -> Mapping[bytes, tuple[Stamp, str, tuple[Any, ...]]]:
         """Path -> stamp, digest and extents, of files that can be relied on."""
         return self._cache.body()
 
-    def keep(self, findings: Findings, tree: Tree, saved: SavedTree, stamps: Mapping[bytes, Stamp]) -> None:
+    def note(self, findings: Findings) -> None:
+        """Take down what was found, before any of it is read."""
+        found = findings.found
+        self._settled = all(f.kind == stat.S_IFREG or trusted(f.stamp, self._started) for f in found)
+        self._head = {
+            "root": found[0].stamp,
+            "paths": b"\0".join(f.path for f in found[1:]),
+            "stamps": digest_of_stamps([f.stamp for f in found[1:]]),
+            "special": findings.special,
+        }
+
+    def keep(self, tree: Tree, saved: SavedTree, stamps: Mapping[bytes, Stamp]) -> None:
         """Remember this save."""
+        files = [entry for entry in tree.entries if entry.kind == "file"]
+        kept = [entry for entry in files if self._lasts(entry, stamps)]
+        # The head speaks for all files at once, so only when each of them can be relied on.
+        whole = self._settled and len(kept) == len(files) and len(saved.warnings) == len(self._head["special"])
+        head = {**self._head, "digest": saved.digest, "files": saved.files, "size": saved.size}
+        self._cache.save(head if whole else {}, _slices(kept, stamps))
+
+    def _lasts(self, entry: TreeEntry, stamps: Mapping[bytes, Stamp]) -> bool:
+        stamp = stamps.get(to_bytes(entry.path))
+        return bool(stamp and trusted(stamp, self._started) and (entry.extents or not entry.size))
+
+
+def _slices(files: Sequence[TreeEntry], stamps: Mapping[bytes, Stamp]) -> Iterator[dict[bytes, tuple[Any, ...]]]:
+    for i in range(0, len(files), _SLICE):
         body = {}
-        files = 0
-        for entry in tree.entries:
-            if entry.kind != "file":
-                continue
-            files += 1
+        for entry in files[i : i + _SLICE]:
             path = to_bytes(entry.path)
-            stamp = stamps.get(path)
-            if stamp and trusted(stamp, self._started) and (entry.extents or not entry.size):
-                body[path] = (stamp, entry.digest, tuple(tuple(x) for x in entry.extents))
-        # The signature speaks for all files at once, so only when each of them can be relied on.
-        whole = len(body) == files and len(saved.warnings) == len(findings.special)
-        head = {"signature": self._signature, "digest": saved.digest, "files": saved.files, "size": saved.size}
-        self._cache.save(head if whole else {}, body)
-
-
-def _signature(findings: Findings) -> bytes:
-    # Version 2 of the format: it has no back references, so that equal lists give equal bytes.
-    state = hashlib.sha256()
-    for i in range(0, len(findings.found), _SLICE):
-        state.update(marshal.dumps([tuple(f) for f in findings.found[i : i + _SLICE]], 2))
-    return state.digest()
+            body[path] = (stamps[path], entry.digest, tuple(tuple(x) for x in entry.extents))
+        yield body

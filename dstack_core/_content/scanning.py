@@ -47,7 +47,7 @@ def scan_plain(base: bytes) -> Scan:
     looking.walk()
     tree = looking.tree()
     if len(looking.kept) > _FEW and looking.kept != looking.known:
-        cache.save({}, {"files": looking.kept})
+        cache.save({}, [{"files": looking.kept}])
     return Scan(tree, _NO_STATUS, tuple(looking.warnings))
 
 
@@ -82,7 +82,7 @@ def _status(base: bytes, top: bytes, signature: bytes, state: tuple[Any, ...] | 
     status = gitrepo.read_status(gitrepo.ask_status(base).answer(), top, base)
     if state and trusted(state[2], started):
         answer = (status.branch, status.commit, status.summary, status.changed)
-        cache.save({"key": key, "status": answer}, {})
+        cache.save({"key": key, "status": answer}, [])
     return status
 
 
@@ -112,7 +112,7 @@ def _scan_changed(
         head["signature"] = _signature(base, head, looking.stamps)
     body = {"files": looking.kept, "links": looking.links, "folders": list(looking.folders)}
     if head or len(looking.kept) > _FEW:
-        cache.save(head, body)
+        cache.save(head, [body])
     return Scan(tree, status, tuple(looking.warnings))
 
 
@@ -122,8 +122,7 @@ def _signature(base: bytes, head: dict[str, Any], stamps: Sequence[Stamp] | None
         return None
     try:
         if stamps is None:
-            prefix = base + b"/"
-            files = stamps_digest([prefix + p for p in head["paths"].split(b"\0") if p])
+            files = stamps_digest(base, [p for p in head["paths"].split(b"\0") if p])
         else:
             files = digest_of_stamps(stamps)
         extra = [gitrepo.stamp_or_none(p) for p in head["extra"]]

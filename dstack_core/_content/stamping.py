@@ -12,52 +12,72 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from dstack_core._content.statcache import Stamp, stamp_of
+
+T = TypeVar("T")
 
 _MANY: Final = 5000
 """Files that are worth a process, which takes as long as a thousand of them."""
 _SIZE: Final = 32
 
 
-def stamps_digest(paths: Sequence[bytes]) -> bytes:
-    """`digest_of_stamps` of what is at the paths now. Raises OSError when one is not there."""
-    # A fork of a process with other threads could inherit a lock that nobody gives back.
-    if len(paths) < _MANY or threading.active_count() > 1:
-        return _join(_look(paths[: len(paths) // 2]), _look(paths[len(paths) // 2 :]))
-    read, write = os.pipe()
-    helper = os.fork()
-    if helper == 0:
-        _help(paths[len(paths) // 2 :], write)
+def stamps_digest(folder: bytes, paths: Sequence[bytes]) -> bytes:
+    """`digest_of_stamps` of what is at the paths in a folder now. Raises OSError when one is not there."""
+    first, second = _halves(paths)
+    if not paths:
+        return digest_of_stamps(())
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(write)
-        first = _look(paths[: len(paths) // 2])
-        second = os.read(read, _SIZE)
+        # A fork of a process with other threads could inherit a lock that nobody gives back.
+        if len(paths) < _MANY or threading.active_count() > 1:
+            return _join(_look(fd, first), _look(fd, second))
+        return _join(*_look_together(fd, first, second))
     finally:
-        os.close(read)
-        os.kill(helper, signal.SIGKILL)
-        os.waitpid(helper, 0)
-    if len(second) < _SIZE:  # it met what is wrong, or died: look again here, where that can be told
-        second = _look(paths[len(paths) // 2 :])
-    return _join(first, second)
+        os.close(fd)
 
 
 def digest_of_stamps(stamps: Sequence[Stamp]) -> bytes:
     """Equal for equal stamps in the same order."""
-    return _join(_digest(stamps[: len(stamps) // 2]), _digest(stamps[len(stamps) // 2 :]))
+    first, second = _halves(stamps)
+    return _join(_digest(first), _digest(second))
 
 
-def _help(paths: Sequence[bytes], answer: int) -> None:
+def _look_together(fd: int, first: Sequence[bytes], second: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The digest of each half, the second by a child."""
+    read, write = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        _help(fd, second, write)
+    try:
+        os.close(write)
+        ours = _look(fd, first)
+        theirs = os.read(read, _SIZE)
+    finally:
+        os.close(read)
+        os.kill(helper, signal.SIGKILL)
+        os.waitpid(helper, 0)
+    if len(theirs) < _SIZE:  # it met what is wrong, or died: look again here, where that can be told
+        theirs = _look(fd, second)
+    return ours, theirs
+
+
+def _help(fd: int, paths: Sequence[bytes], answer: int) -> None:
     """What the child does: never returns, and touches nothing that it shares with its parent."""
     try:
-        os.write(answer, _look(paths))
+        os.write(answer, _look(fd, paths))
     finally:
         os._exit(0)
 
 
-def _look(paths: Sequence[bytes]) -> bytes:
-    return _digest(list(map(stamp_of, map(os.lstat, paths))))
+def _look(fd: int, paths: Sequence[bytes]) -> bytes:
+    stat = os.stat
+    return _digest([stamp_of(stat(path, dir_fd=fd, follow_symlinks=False)) for path in paths])
+
+
+def _halves(of: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
+    return of[: len(of) // 2], of[len(of) // 2 :]
 
 
 def _digest(stamps: Sequence[Stamp]) -> bytes:

@@ -14,11 +14,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from dstack_core.home import dstack_home
 
@@ -29,34 +30,43 @@ stamp_of: Callable[[os.stat_result], Stamp] = attrgetter("st_mode", "st_size", "
 """The `Stamp` of a file's status. A tenth of the status's memory, which counts when there are many files."""
 
 _SECOND: Final = 1_000_000_000
-_MAGIC: Final = f"dstack stat 1 {sys.implementation.cache_tag}\n".encode()
+_MAGIC: Final = f"dstack stat 2 {sys.implementation.cache_tag}\n".encode()
 _KEPT: Final = 64  # caches; one for each folder that was saved or scanned
 
 
 class StatCache:
-    """The file for `name` (which folder, which store). Two records: a small head, and a body read when asked for."""
+    """The file for `name` (which folder, which store): a small head, and a body that is read when asked for."""
 
     def __init__(self, name: bytes) -> None:
         self._file = dstack_home() / "cache" / "stat" / hashlib.sha256(name).hexdigest()[:32]
-        self._rest = b""
+        self._open: IO[bytes] | None = None
         self.head: dict[str, Any] = {}
         with suppress(OSError):
-            raw = self._file.read_bytes()
-            if raw.startswith(_MAGIC):
-                self.head, self._rest = _record(raw[len(_MAGIC) :])
+            self._open = open(self._file, "rb")  # noqa: SIM115 - the body stays readable when the file is replaced
+            if self._open.read(len(_MAGIC)) == _MAGIC:
+                self.head = _record(self._open)
+
+    def __del__(self) -> None:
+        if self._open:
+            self._open.close()
 
     def body(self) -> dict[Any, Any]:
-        """The second record."""
-        return _record(self._rest)[0]
+        """All that belongs to the head. For one call."""
+        body: dict[Any, Any] = {}
+        with suppress(OSError):
+            while self._open and (piece := _record(self._open)):
+                body |= piece
+        return body
 
-    def save(self, head: dict[str, Any], body: dict[Any, Any]) -> None:
-        """Replace the file. That it cannot be written is no error: the next scan reads everything."""
+    def save(self, head: dict[str, Any], body: Iterable[dict[Any, Any]]) -> None:
+        """Replace the file; a large body comes in pieces, so that it is not all in memory twice. That it cannot be
+        written is no error: the next scan reads everything."""
         temporary = f"{self._file}.{os.getpid()}.{threading.get_ident()}"
         with suppress(OSError):
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(temporary, "wb") as file:
                 file.write(_MAGIC)
-                for record in (head, body):
+                for record in chain([head], body):
                     data = marshal.dumps(record)
                     file.write(len(data).to_bytes(8, "big") + hashlib.sha256(data).digest())
                     file.write(data)
@@ -64,14 +74,14 @@ class StatCache:
             _prune(self._file.parent)
 
 
-def _record(raw: bytes) -> tuple[dict[Any, Any], bytes]:
-    """The first record of `raw` and what follows it; empty when it is damaged."""
-    end = 40 + int.from_bytes(raw[:8], "big")
-    data = raw[40:end]
-    if len(data) != end - 40 or hashlib.sha256(data).digest() != raw[8:40]:
-        return {}, b""
+def _record(file: IO[bytes]) -> dict[Any, Any]:
+    """The next record; empty when it is damaged, or there is none."""
+    size, digest = int.from_bytes(file.read(8), "big"), file.read(32)
+    data = file.read(size) if size <= os.fstat(file.fileno()).st_size else b""
+    if hashlib.sha256(data).digest() != digest:
+        return {}
     record = marshal.loads(data)  # noqa: S302 - our own file in a private folder, whole by its checksum
-    return (record, raw[end:]) if isinstance(record, dict) else ({}, b"")
+    return record if isinstance(record, dict) else {}
 
 
 def trusted(stamp: Stamp, read_at: int) -> bool:

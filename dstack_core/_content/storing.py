@@ -84,8 +84,9 @@ class Storing:
         return known
 
     def close(self) -> None:
-        """Free the index."""
+        """Free the index, and what is known of small files."""
         self._index.close()
+        self._where = {}
 
     # --- small files ---
 

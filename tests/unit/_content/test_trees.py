@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -185,7 +186,7 @@ def test_small_results_cost_few_writes(memory_store, tmp_path, home):
     (tmp_path / "empty" / "model.bin").write_bytes(b"m" * 20_000)
     save_tree(memory_store, tmp_path / "empty")
     assert len(memory_store.writes()) == 5
-    assert not home.exists(), "nothing is remembered for so little"
+    assert not any(home.rglob("*")), "nothing is remembered for so little"
 
 
 def test_the_manifest_is_written_last(memory_store, tmp_path):
@@ -513,6 +514,48 @@ def test_a_file_written_in_the_same_moment_is_read_again(memory_store, tmp_path)
         saved = save_tree(memory_store, source)
         restore_tree(memory_store, saved.digest, tmp_path / f"t{i}")
         assert (tmp_path / f"t{i}" / "d0" / "f0").read_bytes() == b"%03d" % i
+
+
+def test_a_name_that_comes_or_goes_in_the_same_moment_is_seen(memory_store, tmp_path):
+    source = small_tree(tmp_path / "s", 300)
+    age(source)
+    for i in range(20):
+        (source / "d0" / f"new{i}").mkdir()
+        names = {e.path for e in load_tree(memory_store, save_tree(memory_store, source).digest)}
+        assert f"d0/new{i}" in names
+        (source / "d0" / f"new{i}").rmdir()
+        names = {e.path for e in load_tree(memory_store, save_tree(memory_store, source).digest)}
+        assert f"d0/new{i}" not in names
+
+
+def test_a_link_that_leads_elsewhere_is_seen(memory_store, tmp_path):
+    source = small_tree(tmp_path / "s", 300)
+    (source / "link").symlink_to("d0")
+    age(source)
+    save_tree(memory_store, source)
+    (source / "link").unlink()
+    (source / "link").symlink_to("d1")
+    entries = {e.path: e for e in load_tree(memory_store, save_tree(memory_store, source).digest)}
+    assert entries["link"].target == "d1"
+
+
+def test_what_is_left_out_is_told_each_time(memory_store, tmp_path, monkeypatch):
+    source = small_tree(tmp_path / "s", 300)
+    os.mkfifo(source / "pipe")
+    age(source)
+    first = save_tree(memory_store, source)
+    monkeypatch.setattr(saving, "find", None)
+    assert save_tree(memory_store, source).warnings == first.warnings == ("pipe is a pipe: not saved",)
+
+
+def test_one_large_file_that_is_replaced_is_seen(memory_store, tmp_path):
+    (tmp_path / "f").write_bytes(b"a" * 9_000_000)
+    age(tmp_path)
+    first = save_tree(memory_store, tmp_path / "f")
+    assert save_tree(memory_store, tmp_path / "f") == dataclasses.replace(first, new_bytes=0)
+    (tmp_path / "g").write_bytes(b"b" * 9_000_000)
+    (tmp_path / "g").rename(tmp_path / "f")
+    assert save_tree(memory_store, tmp_path / "f").digest != first.digest
 
 
 def test_what_the_store_lost_is_stored_again_though_nothing_changed(memory_store, tmp_path):
