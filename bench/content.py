@@ -1,35 +1,61 @@
-"""Saving and restoring against `cp -r`, and a snapshot against `git status`: ratios, all in one run.
+"""Saving and restoring artifacts against `cp -r`; a snapshot of a git tree against `git status`.
 
-    python bench/content.py                                  # small, a few seconds
-    python bench/content.py --files 100000 --large 4096 --tree 50000
+    python bench/content.py [--full] [--files N] [--large MIB] [--tree N] [--rounds N]
 
-`--files`: files of 1 KB; `--large`: MiB of one file; `--tree`: files of a git repository; `--sync`: `cp` is followed by
-`sync`, as a store makes everything durable and `cp` alone nothing. Peak memory is of this process.
+Each save and restore is a process of its own, whose peak memory is measured, too. `cp -r` leaves what it wrote in
+memory, for the system to write out some time; a save has it on the disk when it returns (`cp -r` and `sync`: in the
+notes).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import resource
 import shutil
+import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-ROUNDS = 3
+from measure import DSTACK, Report, by_turns, command, options, project, run_python, scratch, timed
+
+TRANSFER = """
+import re, sys, time
+from pathlib import Path
+from dstack_core._content.tree import restore_tree, save_tree
+from dstack_local.store import FolderStore
+
+act, store, place, digest = sys.argv[1:]
+start = time.perf_counter()
+if act == "save":
+    digest = save_tree(FolderStore({"path": store}), Path(place)).digest
+else:
+    restore_tree(FolderStore({"path": store}), digest, Path(place))
+took = time.perf_counter() - start
+# Not what `getrusage` says: that is also about the process which this one was forked from.
+peak = re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]
+print(took, int(peak) / 1024, digest)
+"""
+ROWS = {"save": "saving", "restore": "restoring"}
 
 
-def timed(act: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start
+class Transferred(NamedTuple):
+    """Seconds, MiB at most, and the tree."""
+
+    seconds: float
+    peak: float
+    digest: str
+
+
+def transfer(act: str, store: Path, place: Path, digest: str = "") -> Transferred:
+    """Save or restore, in a process of its own."""
+    seconds, peak, digest = run_python(TRANSFER, act, store, place, digest).split()
+    return Transferred(float(seconds), float(peak), digest)
 
 
 def make_small(folder: Path, count: int) -> None:
+    """Files of 1 KB, a thousand in each folder."""
     for i in range(count):
         if i % 1000 == 0:
             (folder / f"{i // 1000}").mkdir(parents=True)
@@ -37,97 +63,113 @@ def make_small(folder: Path, count: int) -> None:
 
 
 def make_large(folder: Path, mib: int) -> None:
+    """One file."""
     folder.mkdir()
     with (folder / "large.bin").open("wb") as f:
         for _ in range(mib):
             f.write(os.urandom(1 << 20))
 
 
-def copy(source: Path, target: Path, sync: bool) -> None:
-    subprocess.run(["cp", "-r", source, target], check=True)
-    if sync:
+def copy(source: Path, target: Path) -> float:
+    """`cp -r`; seconds."""
+    return timed(command(["cp", "-r", source, target]))
+
+
+def trees(name: str, source: Path, work: Path, rounds: int, report: Report) -> None:
+    """`cp -r` and ours by turns; everything that was written is on the disk before the next one starts."""
+    times: dict[str, list[float]] = {}
+    peaks = {"save": 0.0, "restore": 0.0}
+
+    def note(what: str, seconds: float) -> None:
+        times.setdefault(what, []).append(seconds)
         os.sync()
 
+    def ours(act: str, what: str, place: Path, digest: str = "") -> str:
+        done = transfer(act, work / "store", place, digest)
+        peaks[act] = max(peaks[act], done.peak)
+        note(what, done.seconds)
+        return done.digest
 
-def trees(name: str, source: Path, work: Path, sync: bool) -> None:
-    """Alternate `cp` with ours, and take the best of each: file systems have moods."""
-    from dstack_local.store import FolderStore
-
-    from dstack_core._content.tree import restore_tree, save_tree
-
-    best: dict[str, float] = {}
-
-    def take(what: str, seconds: float) -> None:
-        best[what] = min(seconds, best.get(what, seconds))
-
-    for i in range(ROUNDS):
-        os.environ["DSTACK_HOME"] = str(work / f"home{i}")
-        store = FolderStore({"path": str(work / "store")})
-        digests: list[str] = []
-
-        def save(store: FolderStore = store, digests: list[str] = digests) -> None:
-            digests.append(save_tree(store, source).digest)
-
+    for number in range(rounds):
+        os.environ["DSTACK_HOME"] = str(work / "home")
         os.sync()
-        take("cp", timed(lambda: copy(source, work / "copy", sync)))
-        os.sync()
-        take("first", timed(save))
-        take("again", timed(save))
-        os.sync()
-        take("restore", timed(lambda store=store, d=digests: restore_tree(store, d[0], work / "restored")))
-        subprocess.run(["diff", "-r", source, work / "restored"], check=True)
-        for folder in ("copy", "restored", "store", f"home{i}"):
+        copied = copy(source, work / "copy")
+        synced = timed(os.sync)
+        note("cp", copied)
+        note("cp and sync", copied + synced)
+        digest = ours("save", "save", source)
+        ours("save", "again", source)
+        ours("restore", "restore", work / "restored", digest)
+        ours("save", "elsewhere", work / "copy")
+        if number == 0:
+            subprocess.run(["diff", "-r", source, work / "restored"], check=True)
+        for folder in ("copy", "restored", "store", "home"):
             shutil.rmtree(work / folder)
-    cp, first = best["cp"], best["first"]
-    print(
-        f"{name}: cp -r {cp:.2f} s; save {first / cp:.2f} x ({first:.2f} s), restore {best['restore'] / cp:.2f} x "
-        f"({best['restore']:.2f} s); again {100 * best['again'] / first:.1f} % of it ({best['again']:.3f} s)"
-    )
+        os.sync()
+    middle = {what: statistics.median(taken) for what, taken in times.items()}
+    for act, doing in ROWS.items():
+        minima = min(times[act]) / min(times["cp"])
+        note_ = (
+            f"{middle[act]:.2f} s, minima {minima:.2f} x; {middle[act] / middle['cp and sync']:.2f} x `cp -r` and sync"
+        )
+        report.row(f"{doing} {name} / cp -r", middle[act] / middle["cp"], 1.5, note=note_)
+        report.row("  peak memory", peaks[act], 256, unit="MiB")
+    report.row("  saving it again, same folder / first", 100 * middle["again"] / middle["save"], 5, unit="%")
+    elsewhere = 100 * middle["elsewhere"] / middle["save"]
+    report.note(f"  the same content from a new folder, which has to be read: {elsewhere:.0f} % of the first")
 
 
-def snapshots(root: Path, count: int) -> None:
+def uploads(name: str, source: Path, work: Path, report: Report) -> None:
+    """As a user does it: `dstack tags add -a PATH`, twice, from start to exit."""
+    here = project(work / "project", "workflows: []\n")
+    tag = command([DSTACK, "tags", "add", "-f", "data", "-a", source], here)
+    first, again = timed(tag), timed(tag)
+    report.row(f"dstack tags add -a, twice, {name}: second / first", 100 * again / first, 5, unit="%")
+    shutil.rmtree(work / "home")
+
+
+def snapshots(root: Path, count: int, rounds: int, report: Report) -> None:
+    """The second look, and those after it."""
     from dstack_core._content.snapshot import scan_snapshot
 
     make_small(root, count)
     (root / ".gitignore").write_text("*.tmp\n")
     git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for arguments in (["init", "-q"], ["config", "gc.auto", "0"], ["add", "."], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *arguments], check=True)
-    time.sleep(0.2)
+    for arguments in (["init", "-q"], ["config", "gc.auto", "0"], ["add", "."], ["commit", "-qm", "all"], ["status"]):
+        subprocess.run([*git, *arguments], check=True, stdout=subprocess.DEVNULL)
     first = timed(lambda: scan_snapshot(root))
-    scan_snapshot(root)
-    status = min(
-        timed(lambda: subprocess.run([*git, "status"], check=True, stdout=subprocess.DEVNULL)) for _ in range(5)
-    )
-    again = min(timed(lambda: scan_snapshot(root)) for _ in range(5))
-    print(
-        f"snapshot of {count} files: git status {status:.3f} s; unchanged {again / status:.2f} x ({again:.3f} s), "
-        f"first {first / status:.2f} x ({first:.3f} s)"
-    )
+    acts: dict[str, Callable[[], object]] = {"status": command([*git, "status"]), "scan": lambda: scan_snapshot(root)}
+    times = by_turns(rounds, acts)
+    status, again = (statistics.median(times[name]) for name in acts)
+    minima = min(times["scan"]) / min(times["status"])
+    note = f"{again:.3f} s, minima {minima:.2f} x; the first look {first / status:.1f} x"
+    report.row(f"snapshot of {count:,} unchanged files / git status", again / status, 2, note=note)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--large", type=int, default=64, help="MiB")
-    parser.add_argument("--tree", type=int, default=2000)
-    parser.add_argument("--sync", action="store_true")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dstack-bench-") as folder:
-        work = Path(folder)
-        os.environ["DSTACK_HOME"] = str(work / "home")
-        if options.files:
-            make_small(work / "small", options.files)
-            trees(f"{options.files} files of 1 KB", work / "small", work, options.sync)
-            shutil.rmtree(work / "small")
-        if options.large:
-            make_large(work / "large", options.large)
-            trees(f"one file of {options.large} MiB", work / "large", work, options.sync)
-            shutil.rmtree(work / "large")
-        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB", file=sys.stdout)
-        if options.tree:
-            snapshots(work / "tree", options.tree)
+def main() -> int:
+    chosen = options(
+        __doc__,
+        files=(5_000, 100_000, "files of 1 KB"),
+        large=(256, 4096, "MiB of one file"),
+        tree=(10_000, 50_000, "files of a git repository"),
+        rounds=(3, 5, "rounds"),
+    )
+    report = Report()
+    with scratch() as work:
+        if chosen.tree:
+            snapshots(work / "tree", chosen.tree, 3 * chosen.rounds, report)
+            shutil.rmtree(work / "tree")
+        for name, size, make in (
+            (f"{chosen.files:,} files of 1 KB", chosen.files, make_small),
+            (f"one file of {chosen.large:,} MiB", chosen.large, make_large),
+        ):
+            if size:
+                make(work / "source", size)
+                trees(name, work / "source", work, chosen.rounds, report)
+                uploads(name, work / "source", work, report)
+                shutil.rmtree(work / "source")
+    return report.code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Time of planning a large DAG, from workflow files to the plan, and how it grows.
 
-    python bench/plan.py [COUNT ...]
+    python bench/plan.py [--full] [--workflows N]
 
 Layers of 100 workflows, each with two deps in the layer before; the target needs them all. `fresh`: nothing was ever
 run. `done`: everything was, so that every job is looked up, verified and reused.
@@ -9,13 +9,13 @@ run. `done`: everything was, so that every job is looked up, verified and reused
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from measure import Report, options, scratch
 
 LAYER = 100
 
@@ -37,15 +37,6 @@ def entry(n: int, count: int) -> str:
         f"  - name: w{n}\n    provider: bash\n    commands:\n      - python step.py {n}\n{deps}"
         f"    env:\n      N: {n}\n    artifacts:\n      - path: out/{n}\n"
     )
-
-
-def import_click() -> float:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import click"], check=True)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[2]
 
 
 class Clock:
@@ -112,24 +103,27 @@ def _plain_write(folder: Path, key: str, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def main() -> None:
-    counts = [int(text) for text in sys.argv[1:]] or [1000, 5000, 10_000]
-    unit = import_click()
-    print(f"python -c 'import click': {unit:.3f} s")
-    first: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        measure(LAYER, Path(folder))  # imports, once a command, would hide how the rest grows
-    for count in counts:
-        with tempfile.TemporaryDirectory() as folder:
-            seconds, jobs = measure(count, Path(folder))
-        for case in ("fresh", "done"):
-            seconds[f"{case} in all"] = seconds["load"] + seconds["resolve"] + seconds[f"plan, {case}"]
-        print(f"\n{count} workflows, {jobs} jobs in the plan")
-        for name, value in seconds.items():
-            each = value / count
-            linear = each / first.setdefault(name, each)
-            print(f"  {name:<13} {value:7.3f} s  {value / unit:6.1f} x import click  {linear:5.2f} x linear")
+def main() -> int:
+    chosen = options(__doc__, workflows=(10_000, 10_000, "workflows"))
+    report = Report()
+    each: dict[str, float] = {}
+    with scratch() as folder:
+        measure(LAYER, folder / "first")  # imports, once a command, would hide how the rest grows
+        for count in (chosen.workflows // 10, chosen.workflows):
+            seconds, jobs = measure(count, folder / str(count))
+            report.note(f"{jobs:,} jobs: " + ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items()))
+            for case in ("fresh", "done"):
+                total = seconds["load"] + seconds["resolve"] + seconds[f"plan, {case}"]
+                if count == chosen.workflows:
+                    name = f"plan of {count:,} workflows, {case}"
+                    if case == "fresh":
+                        report.row(name, total, 2, unit="s")
+                    else:
+                        report.note(f"{name}: {total:.2f} s")
+                    report.row("  a workflow of it / one of a tenth as many", total / count / each[case], 1.5)
+                each[case] = total / count
+    return report.code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

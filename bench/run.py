@@ -1,53 +1,31 @@
-"""What dstack adds to a job: one job from start to exit, a fan-out, a chain. Ratios to things measured in the same run.
+"""What dstack adds to a job: one job from start to exit, a fan-out, a chain.
 
-python bench/run.py [--jobs 1000] [--chain 100] [--rounds 7]
+    python bench/run.py [--full] [--jobs N] [--chain N] [--rounds N]
+
+A fan-out or a chain is compared with the same commands in a plain bash loop.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import re
-import shutil
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
-
-def timed(command: list[str], **options) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-    return time.perf_counter() - started
+from measure import DSTACK, IMPORT_CLICK, Report, by_turns, command, options, project, ratio, scratch, spent
 
 
-def project(folder: Path, workflows: str) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / ".dstack").mkdir(parents=True)
-    (folder / ".dstack" / "workflows.yaml").write_text(workflows)
-    (folder / "train.py").write_text("print('hello')\n")
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    return folder
-
-
-def single(folder: Path, env: dict[str, str], rounds: int) -> None:
-    """One `true` job, attached, to exit; interleaved with `import click`, of both the median."""
+def single(folder: Path, rounds: int, report: Report) -> None:
+    """One `true` job, attached, to exit."""
     here = project(folder, "workflows:\n- {name: noop, provider: bash, commands: ['true']}\n")
-    dstack = [str(Path(sys.executable).with_name("dstack")), "run", "noop"]
-    timed(dstack, cwd=here, env=env)
-    pairs = [(timed(dstack, cwd=here, env=env), timed([sys.executable, "-c", "import click"])) for _ in range(rounds)]
-    run, click = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(
-        f"one `true` job, attached, to exit: {run * 1000:.0f} ms = {run / click:.1f} x `import click` "
-        f"({click * 1000:.0f} ms); must be <= 8"
-    )
+    times = by_turns(rounds, {"run": command([DSTACK, "run", "noop"], here), "click": command(IMPORT_CLICK)})
+    medians, minima = ratio(times, "run", "click")
+    report.row("one `true` job, attached, from start to exit / import click", medians, 8, note=f"minima {minima:.1f} x")
 
 
-def many(folder: Path, env: dict[str, str], count: int, chain: bool) -> None:
-    """Jobs that do nothing, and the same commands in a plain bash loop."""
+def many(folder: Path, count: int, chain: bool, report: Report) -> None:
+    """Jobs that do nothing."""
 
     def entry(number: int) -> str:
         dep = f", deps: [job{number - 1}]" if chain and number else ""
@@ -57,39 +35,34 @@ def many(folder: Path, env: dict[str, str], count: int, chain: bool) -> None:
     everything = ", ".join(f"job{i}" for i in range(count))
     fan_in = "" if chain else f"- {{name: all, provider: bash, commands: ['true'], deps: [{everything}]}}\n"
     here = project(folder, "workflows:\n" + "".join(map(entry, range(count))) + fan_in)
-    dstack = str(Path(sys.executable).with_name("dstack"))
-    started = time.perf_counter()
-    shown = subprocess.run([dstack, "run", last], cwd=here, env=env, check=True, capture_output=True, text=True)
-    took = time.perf_counter() - started
-    loop = timed(["bash", "-c", f"for i in $(seq {count}); do bash -e -c true; done"])
-    per_job = (took - loop) / count * 1000
-    print(
-        f"{'chain' if chain else 'fan-out'} of {count} no-op jobs, from start to exit: {took:.2f} s "
-        f"(bash loop {loop:.2f} s): {per_job:.1f} ms a job above the loop; must be <= 15, aim 5"
+    run = spent(command([DSTACK, "run", last], here))
+    loop = spent(command(["bash", "-c", f"for i in $(seq {count}); do bash -e -c true; done"]))
+    wall, cpu = (1000 * seconds / count for seconds in run - loop)
+    what = "chain" if chain else "fan-out"
+    note = f"{run.wall:.2f} s, the loop {loop.wall:.2f} s; processor time {cpu:.1f} ms a job above the loop's"
+    report.row(f"{what} of {count:,}, a job above a bash loop (aim: 5 ms)", wall, 15, unit="ms", note=note)
+    report.row("  its runner's peak memory", peak(folder), 300, unit="MB")
+
+
+def peak(folder: Path) -> float:
+    """What the runner recorded of itself as it left, megabytes."""
+    shown = subprocess.run([DSTACK, "ps", "--json"], cwd=folder, check=True, stdout=subprocess.PIPE)
+    (run,) = json.loads(shown.stdout)
+    (record,) = (Path(os.environ["DSTACK_HOME"]) / "store" / "objects" / "machines" / run["run"]).glob("*.json")
+    return float(json.loads(record.read_bytes())["peak_memory"]) / 1e6
+
+
+def main() -> int:
+    chosen = options(
+        __doc__, jobs=(1000, 1000, "jobs side by side"), chain=(100, 100, "jobs in a row"), rounds=(7, 15, "rounds")
     )
-    name = re.search(r"^(\S+-\S+-\d+)$", shown.stderr, re.MULTILINE)
-    if name:
-        print(f"   {name[1]}: peak memory of the runner {peak(env, name[1])}")
-
-
-def peak(env: dict[str, str], run: str) -> str:
-    """What the runner recorded of itself as it left."""
-    (record,) = (Path(env["DSTACK_HOME"]) / "store" / "objects" / "machines" / run).glob("*.json")
-    return f"{json.loads(record.read_bytes())['peak_memory'] / 1e6:.0f} MB (must be < 300)"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--chain", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=7)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        env = {**os.environ, "DSTACK_HOME": f"{temporary}/home", "NO_COLOR": "1", "DSTACK_DISABLED_PLUGINS": "notify"}
-        single(Path(temporary) / "single", env, arguments.rounds)
-        many(Path(temporary) / "fan", env, arguments.jobs, chain=False)
-        many(Path(temporary) / "chain", env, arguments.chain, chain=True)
+    report = Report()
+    with scratch() as folder:
+        single(folder / "single", chosen.rounds, report)
+        many(folder / "fan", chosen.jobs, False, report)
+        many(folder / "chain", chosen.chain, True, report)
+    return report.code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

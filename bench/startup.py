@@ -1,9 +1,6 @@
 """How long `dstack` takes to start, with 20 more plugins installed, as a multiple of `python -c "import click"`.
 
-    python bench/startup.py [rounds]
-
-Prints one line a command: the ratio of medians, and of minima. The commands are timed by turns, so that a busy
-machine slows all of them alike. Exits with 1 when a ratio of medians is above 3.
+python bench/startup.py [--full] [--rounds N]
 """
 
 from __future__ import annotations
@@ -12,12 +9,11 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
+from measure import DSTACK, IMPORT_CLICK, Report, by_turns, command, options, ratio, scratch
+
 PLUGINS = 20
-LIMIT = 3.0
 SOURCE = """
 from dstack_core.hookspecs import Entry, hookimpl
 
@@ -40,33 +36,23 @@ def install(folder: Path) -> None:
 
 
 def main() -> int:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    with tempfile.TemporaryDirectory() as root:
-        site = Path(root) / "site"
+    chosen = options(__doc__, rounds=(15, 31, "rounds"))
+    report = Report()
+    with scratch() as root:
+        site = root / "site"
         site.mkdir()
         install(site)
-        environ = {**os.environ, "PYTHONPATH": str(site), "DSTACK_HOME": f"{root}/home"}
-        dstack = [str(Path(sys.executable).parent / "dstack")]
-        commands = {"import click": [sys.executable, "-c", "import click"]}
-        for args in (["--help"], ["ps"], ["run", "--help"], ["plugins"]):
-            # `plugins` last and untimed: it fills the catalog, as on a machine that is in use.
-            done = subprocess.run([*dstack, *args], env=environ, capture_output=True, cwd=root)
-            if done.returncode == 0 and args != ["plugins"]:
-                commands["dstack " + " ".join(args)] = [*dstack, *args]
-        times: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(rounds):
-            for name, command in commands.items():
-                start = time.perf_counter()
-                subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=True, cwd=root)
-                times[name].append(time.perf_counter() - start)
-    unit = times.pop("import click")
-    print(f"import click: median {statistics.median(unit) * 1000:.0f} ms, {PLUGINS} extra plugins, {rounds} rounds")
-    worst = 0.0
-    for name, taken in times.items():
-        ratio = statistics.median(taken) / statistics.median(unit)
-        worst = max(worst, ratio)
-        print(f"{name}: {ratio:.2f} x (of minima: {min(taken) / min(unit):.2f} x)")
-    return int(worst > LIMIT)
+        os.environ["PYTHONPATH"] = str(site)
+        # Fills the catalog, as on a machine that is in use.
+        subprocess.run([DSTACK, "plugins"], check=True, stdout=subprocess.DEVNULL, cwd=root)
+        commands = [["--help"], ["ps"], ["run", "--help"]]
+        acts = {" ".join(args): command([DSTACK, *args], root) for args in commands}
+        times = by_turns(chosen.rounds, {"click": command(IMPORT_CLICK, root), **acts})
+    report.note(f"import click: {statistics.median(times['click']) * 1000:.0f} ms; {PLUGINS} extra plugins")
+    for name in acts:
+        medians, minima = ratio(times, name, "click")
+        report.row(f"dstack {name} / import click (aim: 2 x)", medians, 3, note=f"minima {minima:.2f} x")
+    return report.code
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, Union
+from typing import Any, Final, TypeVar, Union
 
 T = TypeVar("T")
 Decoder = Callable[[Any, str], Any]
@@ -20,12 +20,16 @@ Decoder = Callable[[Any, str], Any]
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as the dicts and lists that `json` writes; defaults are left out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    kind: Any = type(value)
+    if kind in _SCALARS:
+        return value
+    fields = _fields(kind)
+    if fields is not None:
         plain = {}
-        for f in dataclasses.fields(value):
-            item = getattr(value, f.name)
-            if item != _default(f):
-                plain[f.name] = to_plain(item)
+        for name, default, factory in fields:
+            item = getattr(value, name)
+            if item != (factory() if factory else default):
+                plain[name] = to_plain(item)
         return plain
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
@@ -53,10 +57,19 @@ def loads(cls: type[T], data: bytes | str) -> T:
     return from_plain(cls, json.loads(data))
 
 
-def _default(f: dataclasses.Field[Any]) -> Any:
-    if f.default_factory is not dataclasses.MISSING:
-        return f.default_factory()
-    return f.default
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
+
+@functools.cache
+def _fields(cls: Any) -> list[tuple[str, Any, Callable[[], Any] | None]] | None:
+    """Name and default of a dataclass's fields, the latter by its factory if it has one; None for other classes."""
+    if not dataclasses.is_dataclass(cls):
+        return None
+    missing = dataclasses.MISSING
+    return [
+        (f.name, f.default, None if f.default_factory is missing else f.default_factory)
+        for f in dataclasses.fields(cls)
+    ]
 
 
 def _decode(hint: Any, plain: Any, where: str) -> Any:
