@@ -4,6 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 JOBS ?= 2
 ARGS ?=
+BENCHES ?= startup ps run plan terminal content
 
 MEMBERS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
@@ -33,8 +34,9 @@ test: $(VENV)/.developer ## Run all tests and checks; ARGS="-k plan" goes to pyt
 lint: $(VENV)/.developer ## Run the checks alone: ruff, its format, mypy, import-linter
 	@$(PYTHON) -m pytest -q -n $(JOBS) tests/contract/test_lint.py $(ARGS)
 
-bench: $(VENV)/.developer ## Measure start-up, jobs and plans; prints ratios
-	@for script in bench/[a-z]*.py; do $(PYTHON) "$$script" $(ARGS) || exit; done
+bench: $(VENV)/.developer ## Measure, in minutes, figures beside their limits; ARGS=--full: at the sizes of those
+	@failed=0; for script in $(BENCHES); do echo "bench/$$script.py"; $(PYTHON) bench/$$script.py $(ARGS) || failed=1; \
+	done; exit $$failed
 
 clean: ## Remove .venv and what the tools left
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
