@@ -49,6 +49,7 @@ def scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="dstack-bench-") as folder:
         os.environ["DSTACK_HOME"] = f"{folder}/home"
         os.environ["NO_COLOR"] = "1"
+        os.environ["DSTACK_DISABLED_PLUGINS"] = "notify"  # it may be installed here, and users choose it
         for name in _PASSING:  # nobody's start is slowed down by such a variable in everyday life
             os.environ.pop(name, None)
         yield Path(folder)
