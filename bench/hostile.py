@@ -69,11 +69,11 @@ DOCUMENTS: dict[str, Callable[[], bytes]] = {
 
 def look(folder: Path) -> dict[str, Any]:
     """Read the project's files as every command does; what it took and what was said."""
-    from dstack_core._workflow import source  # imports yaml
+    from dstack_core import _yaml  # imports yaml
     from dstack_core._workflow.load import load_workflows
     from dstack_core.errors import DstackError
 
-    source.compose("workflows:\n- {name: w}", "warm")
+    _yaml.compose("workflows:\n- {name: w}", "warm")
     had = _peak()
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))

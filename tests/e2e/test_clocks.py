@@ -21,7 +21,7 @@ def test_a_run_comes_to_its_end_and_is_reused(project, role, wrong):
     first = project.run()
     assert project.log("one", run=first) == "1\n"
     assert "1\n" in project.dstack("logs", first).out
-    second = json.loads(project.dstack("run", "two", "--json").out)["name"]
+    second = json.loads(project.dstack("run", "two", "--json").out)["run"]
     assert set(project.statuses(second).values()) == {"reused"}
     listed = {row["run"]: row["status"] for row in json.loads(project.dstack("ps", "-a", "--json").out)}
     assert listed == {first: "done", second: "done"}

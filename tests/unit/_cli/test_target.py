@@ -104,4 +104,4 @@ def test_tag_that_is_nothing(dstack, project, monkeypatch):
     (project / ".dstack" / "workflows.yaml").write_text(text)
     done = dstack("plan", "train")
     assert done.code == 66
-    assert ".dstack/workflows.yaml:2:3: there is no tag mnist-2032; did you mean mnist-2023?" in done.err
+    assert ".dstack/workflows.yaml:2:60: there is no tag mnist-2032; did you mean mnist-2023?" in done.err

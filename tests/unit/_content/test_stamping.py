@@ -23,15 +23,22 @@ def paths(tmp_path, monkeypatch):
 @pytest.fixture(params=["alone", "helped"])
 def forks(request, monkeypatch):
     """Processes that were forked: none for few files."""
-    forked = []
+    forked: list[int] = []
     fork = os.fork
+
+    def noted():
+        if child := fork():
+            forked.append(child)
+        return child
+
     if request.param == "helped":
         monkeypatch.setattr(stamping, "_MANY", 1)
-    monkeypatch.setattr(os, "fork", lambda: forked.append(1) or fork())
+    monkeypatch.setattr(os, "fork", noted)
     yield forked
     assert bool(forked) == (request.param == "helped")
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    for child in forked:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
 
 
 def test_it_is_the_digest_of_all_stamps_in_order(paths, forks):
