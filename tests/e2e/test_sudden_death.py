@@ -169,7 +169,7 @@ def test_rm(project, scene, moment):
     project.dstack("run", "two", "--tag", "best")
     at, number = 0, 1
     while at <= number:
-        run = json.loads(project.dstack("run", "two", "--json").out)["name"]
+        run = json.loads(project.dstack("run", "two", "--json").out)["run"]
         _, changes = scene.struck("cli", at, moment, "rm", "-y", run)
         number = changes() if at == 0 else number
         listed = scene.look()

@@ -91,7 +91,6 @@ def test_a_failing_call(tmp_path: Path, operation: str, call: str) -> None:
         # A deletion that could not be made durable has failed, and is seen all the same.
         possible = [AFTER[operation] if code == 0 else BEFORE, *([AFTER["delete"]] if operation == "delete" else [])]
         assert there in possible, (n, output)
-        )
         assert output.count("\n") == (1 if code else 0), output
         assert list((root / "tmp").iterdir()) == []
         FolderStore({"path": str(root)}).write("f/g/h", b"works again")
