@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -75,8 +77,11 @@ def load_image(name: str, archive: bytes, changes: Iterable[str] = ()) -> str:
     told = [f"--change={change}" for change in changes]
     content = hashlib.sha256(archive + repr(told).encode()).hexdigest()[:12]
     full = f"{name}:{content}"
-    if subprocess.run(["docker", "image", "inspect", full], capture_output=True, check=False).returncode:
-        subprocess.run(["docker", "import", *told, "-", full], input=archive, capture_output=True, check=True)
+    # One at a time: of two who import the same archive, the second would move the name to an image of its own.
+    with open(Path(tempfile.gettempdir()) / "dstack-test-images.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if subprocess.run(["docker", "image", "inspect", full], capture_output=True, check=False).returncode:
+            subprocess.run(["docker", "import", *told, "-", full], input=archive, capture_output=True, check=True)
     return full
 
 
