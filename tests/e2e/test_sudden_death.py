@@ -53,6 +53,8 @@ class Scene:
         if moment == "before":
             fault["before"] = 1
         done = self.project.dstack(*arguments, env=self.project.faults(role, at=at, file=counter, **fault), expect=None)
+        if fault.get("keeper") == 1:
+            self.project.wait_for(lambda: not self.project.processes(), "the machine to be lost")
         return done, lambda: counter.stat().st_size if counter.exists() else 0
 
     def new_code(self):
@@ -129,10 +131,10 @@ def test_a_run_with_artifacts_a_tag_and_reuse(project, scene, role, moment):
             assert statuses[new] == "done"
             assert (project.artifact("two", "end", new) / "x").read_text() == expected
             assert project.statuses(new)["one"] in ("reused", "done")
-        # The same again comes to the same end, by reuse if that end was reached.
+        # The same again comes to the same end. What died before it left its trace may have to run once more.
         project.dstack(*arguments[:4])
         again = project.run()
-        assert project.statuses(again)["two"] == ("reused" if new else "done")
+        assert project.statuses(again)["two"] in ({"reused", "done"} if new else {"done"})
         assert (project.artifact("two", "end", again) / "x").read_text() == expected
         tagged = {row["tag"]: row["run"] for row in json.loads(project.dstack("tags", "--json").out)}
         assert tagged == {"best": again}
