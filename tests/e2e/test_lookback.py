@@ -116,7 +116,7 @@ def test_the_shell_completes_names(project, trained):
     project.dstack("tags", "add", "best", trained)
 
     def complete(*words):
-        asked = {"COMP_WORDS": " ".join(("dstack", *words)), "COMP_CWORD": str(len(words))}
+        asked = {"COMP_LINE": " ".join(("dstack", *words)), "BREAKS": ""}  # as our script for bash asks
         done = project.dstack(env={"_DSTACK_COMPLETE": "bash_complete", **asked}, expect=None)
         assert done.err == ""
         return done.out
