@@ -4,7 +4,7 @@
 
 Each tool is installed from PyPI into an environment of its own, in a cache folder (`--cache`), at its newest version.
 Each is asked for what its own documentation would suggest, with two jobs at once where it can: first in a fresh folder,
-then again with nothing changed. Sizes are run one after the other, tools by turns; the best of some rounds counts.
+then again with nothing changed. Sizes are run one after the other, tools by turns; the best of the rounds counts.
 Without `--write` the table is only printed.
 """
 
@@ -28,8 +28,6 @@ from measure import DSTACK, scratch
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "comparison.md"
 BEGIN, END = "<!-- made by bench/compare.py: begin -->\n", "<!-- made by bench/compare.py: end -->\n"
 SHAPES = ("independent", "chain")
-ROUNDS = {10: 3, 100: 2}
-"""Rounds of a size; of others one."""
 
 
 @dataclass(frozen=True)
@@ -241,13 +239,14 @@ def machine() -> str:
     load = os.getloadavg()[1]
     return (
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPUs ({model}), {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}; processes that wanted a CPU meanwhile: {load:.0f}"
+        f"Python {platform.python_version()}; processes that wanted a CPU at the end: {load:.0f}"
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10,100,1000")
+    parser.add_argument("--rounds", type=int, default=1, help="of each size; the best counts")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one command")
     parser.add_argument("--tools", default=",".join(tool.name for tool in TOOLS))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dstack-bench"
@@ -261,7 +260,7 @@ def main() -> int:
     with scratch() as folder:
         for size in sizes:
             for shape in SHAPES:
-                for number in range(ROUNDS.get(size, 1)):
+                for number in range(chosen.rounds):
                     for tool in tools:
                         place = folder / "pipeline"
                         taken = measure(tool, installed[tool.name][0], size, shape == "chain", chosen.timeout, place)
