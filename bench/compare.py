@@ -171,9 +171,10 @@ def install(tool: Tool, cache: Path) -> tuple[Path, str]:
 
 def call(args: Sequence[str], programs: Path, environ: Mapping[str, str], timeout: float) -> float | str:
     """Seconds; or in words why there are none."""
-    env = {**os.environ, "HOME": os.getcwd(), **environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    home = os.environ["DSTACK_HOME"]
+    env = {**os.environ, "HOME": home, **environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     env["PYTHONPATH"] = "."  # where luigi finds its module
-    with open("output", "ab") as log:
+    with open(f"{home}/output", "ab") as log:
         start = time.perf_counter()
         process = subprocess.Popen(
             args, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -185,7 +186,7 @@ def call(args: Sequence[str], programs: Path, environ: Mapping[str, str], timeou
             process.wait()
             return f"> {timeout:.0f}"
     if code:
-        print(Path("output").read_text(errors="replace")[-2000:], file=sys.stderr)
+        print(Path(f"{home}/output").read_text(errors="replace")[-2000:], file=sys.stderr)
         return "failed"
     return time.perf_counter() - start
 
@@ -195,9 +196,10 @@ def measure(tool: Tool, programs: Path, count: int, chain: bool, timeout: float,
     for old in (folder, f"{folder}-home"):
         shutil.rmtree(old, ignore_errors=True)
     folder.mkdir()
+    os.mkdir(f"{folder}-home", 0o700)
     before = os.getcwd()
     os.chdir(folder)
-    os.environ["DSTACK_HOME"] = f"{folder}-home"  # not in the folder: its content is the code
+    os.environ["DSTACK_HOME"] = f"{folder}-home"  # and $HOME, outside of the folder: its content is the code
     try:
         tool.write(count, chain)
         for args in tool.prepare:

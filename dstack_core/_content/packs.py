@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -162,7 +163,7 @@ def _find(db: sqlite3.Connection, wanted: list[bytes]) -> dict[bytes, Extent]:
             f"SELECT digest, name, start, size FROM file JOIN pack ON id = pack WHERE digest IN ({marks})",  # noqa: S608
             some,
         )
-        found.update({digest: Extent(name, start, size) for digest, name, start, size in rows})
+        found.update({digest: Extent(sys.intern(name), start, size) for digest, name, start, size in rows})
     return found
 
 

@@ -6,11 +6,10 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dstack_core._content.damage import KnownDamage
 from dstack_core._content.entries import (
@@ -24,12 +23,12 @@ from dstack_core._content.entries import (
     to_text,
     tree_key,
 )
+from dstack_core._content.lastsave import LastSave, SavedTree
 from dstack_core._content.manifest import decode_tree, encode_tree
 from dstack_core._content.reading import Gone, read_small
-from dstack_core._content.stamping import digest_of_stamps, stamps_digest
-from dstack_core._content.statcache import Stamp, StatCache, now, stamp_of, trusted
+from dstack_core._content.statcache import Stamp, stamp_of
 from dstack_core._content.storing import Storing
-from dstack_core._content.walk import Exclude, Findings, Found, find, join, root_bytes
+from dstack_core._content.walk import Exclude, Found, find, join, root_bytes
 from dstack_core._content.work import Crew, collector_paused
 from dstack_core.artifact_store import ABSENT, ArtifactStore
 from dstack_core.errors import ConflictError, JobError, NotFoundError, StoreError
@@ -37,22 +36,10 @@ from dstack_core.errors import ConflictError, JobError, NotFoundError, StoreErro
 INLINE_LIMIT: Final = 4096
 """A tree with no more bytes than this keeps them in its manifest: one write, and no more room than a disk block."""
 _MANY_FILES: Final = 200  # from here on, or from so many bytes, remembering what files held pays for itself
-_SLICE: Final = 4096  # files that are remembered at once
 _MANY_BYTES: Final = 8 * 1024 * 1024
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all, from several threads but one at a time."""
-
-
-@dataclass(frozen=True)
-class SavedTree:
-    """A stored tree. `size`: bytes of its files; `new_bytes`: of them, stored now; `warnings`: what was left out."""
-
-    digest: str
-    files: int
-    size: int
-    new_bytes: int = 0
-    warnings: tuple[str, ...] = ()
 
 
 def save_tree(
@@ -89,7 +76,7 @@ def _save(
     cache: bool,
     tolerant: bool,
 ) -> SavedTree:
-    memory = _Memory(store, base) if cache and exclude is None else None
+    memory = LastSave(store, base) if cache and exclude is None else None
     unchanged = memory and memory.unchanged()
     if unchanged:
         return unchanged
@@ -161,16 +148,19 @@ def _publish(store: ArtifactStore, tree: Tree, damage: KnownDamage) -> None:
     try:
         store.write(key, data, ABSENT)
     except ConflictError:
-        if not _sound(store, tree.digest, damage):
+        if not _sound(store, tree.digest, data, damage):
             store.write(key, data)
             damage.repaired(tree.digest)
 
 
-def _sound(store: ArtifactStore, digest: str, damage: KnownDamage) -> bool:
+def _sound(store: ArtifactStore, digest: str, ours: bytes, damage: KnownDamage) -> bool:
     if digest in damage:
         return False
     try:
-        tree = decode_tree(store.read(tree_key(digest)).data, digest)
+        data = store.read(tree_key(digest)).data
+        if data == ours:
+            return True  # all that it names was stored, or found, just now
+        tree = decode_tree(data, digest)
     except (StoreError, NotFoundError):
         return False
     objects = {x.object for e in tree.entries for x in e.extents if x.object}
@@ -202,7 +192,7 @@ class _Saving:
         base: bytes,
         progress: Callable[[int], None],
         tolerant: bool,
-        memory: _Memory | None,
+        memory: LastSave | None,
     ) -> None:
         self.storing = Storing(store, crew, progress)
         self.warnings: list[str] = []
@@ -288,70 +278,3 @@ class _Saving:
         for item, digest, size in self._small:
             extents = (where[digest],) if size else ()
             self._entries.append(TreeEntry(to_text(item.path), "file", item.mode, digest.hex(), "", size, extents))
-
-
-class _Memory:
-    """What the files of one folder held when they were last saved into one store."""
-
-    def __init__(self, store: ArtifactStore, base: bytes) -> None:
-        self._store = store
-        self._base = base
-        self._started = now()
-        self._cache = StatCache(b"save\0" + to_bytes(store.location) + b"\0" + base)
-        self._head: dict[str, Any] = {}
-        self._settled = False
-
-    def unchanged(self) -> SavedTree | None:
-        """The last result, if nothing at all changed since and it is still stored.
-
-        Folders need not be listed for that: one that got or lost an entry has another time.
-        """
-        last = self._cache.head
-        try:
-            if not last or last["root"] != stamp_of(os.lstat(self._base)):
-                return None
-            stamps = stamps_digest(self._base, [p for p in last["paths"].split(b"\0") if p])
-        except OSError:
-            return None
-        if last["stamps"] != stamps or not self._store.exists(tree_key(last["digest"])):
-            return None
-        if last["digest"] in KnownDamage(self._store):
-            return None
-        return SavedTree(last["digest"], last["files"], last["size"], 0, tuple(last["special"]))
-
-    def files(self) -> Mapping[bytes, tuple[Stamp, str, tuple[Any, ...]]]:
-        """Path -> stamp, digest and extents, of files that can be relied on."""
-        return self._cache.body()
-
-    def note(self, findings: Findings) -> None:
-        """Take down what was found, before any of it is read."""
-        found = findings.found
-        self._settled = all(f.kind == stat.S_IFREG or trusted(f.stamp, self._started) for f in found)
-        self._head = {
-            "root": found[0].stamp,
-            "paths": b"\0".join(f.path for f in found[1:]),
-            "stamps": digest_of_stamps([f.stamp for f in found[1:]]),
-            "special": findings.special,
-        }
-
-    def keep(self, tree: Tree, saved: SavedTree, stamps: Mapping[bytes, Stamp]) -> None:
-        """Remember this save."""
-        files = [entry for entry in tree.entries if entry.kind == "file"]
-        kept = [entry for entry in files if self._lasts(entry, stamps)]
-        # The head speaks for all files at once, so only when each of them can be relied on.
-        whole = self._settled and len(kept) == len(files) and len(saved.warnings) == len(self._head["special"])
-        head = {**self._head, "digest": saved.digest, "files": saved.files, "size": saved.size}
-        self._cache.save(head if whole else {}, _slices(kept, stamps))
-
-    def _lasts(self, entry: TreeEntry, stamps: Mapping[bytes, Stamp]) -> bool:
-        stamp = stamps.get(to_bytes(entry.path))
-        return bool(stamp and trusted(stamp, self._started) and (entry.extents or not entry.size))
-
-
-def _slices(files: Sequence[TreeEntry], stamps: Mapping[bytes, Stamp]) -> Iterator[dict[bytes, tuple[Any, ...]]]:
-    for i in range(0, len(files), _SLICE):
-        body = {}
-        for entry in files[i : i + _SLICE]:
-            path = to_bytes(entry.path)
-            body[path] = (stamps[path], entry.digest, tuple(tuple(x) for x in entry.extents))
-        yield body

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dstack_core._content.entries import Extent, Tree, TreeEntry, tree_key
 from dstack_core._content.fetching import Problem
+from dstack_core._content.lastsave import SavedTree
 from dstack_core._content.manifest import load_tree
 from dstack_core._content.restoring import check_tree, restore_entries, restore_tree
-from dstack_core._content.saving import SavedTree, save_tree
+from dstack_core._content.saving import save_tree
 
 __all__ = [
     "Extent",
