@@ -19,11 +19,11 @@ def walk(folder: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
     """The objects in `folder` (ends in `/`), whose keys begin with `prefix`, behind the key `after`; raises OSError."""
     for name, entry in _entries(folder):
         key = prefix + name
-        if key <= after and not after.startswith(key):
+        if (key <= after and not after.startswith(key)) or not _NAME.match(entry.name):
             continue
         if name[-1] == "/":
             yield from walk(folder + name, key, after)
-        elif key > after:
+        elif key > after and entry.is_file(follow_symlinks=False):
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
@@ -33,18 +33,13 @@ def walk(folder: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
 
 
 def _entries(folder: str) -> list[tuple[str, os.DirEntry[str]]]:
-    """A folder's files and folders; the latter end in `/`, which is how keys sort: `a-b` before `a/b` before `a0`."""
-    found = []
+    """What is in a folder; names of folders end in `/`, which is how keys sort: `a-b` before `a/b` before `a0`.
+
+    Nothing else is asked of an entry here: of 10,000, the first few may be all that somebody wants.
+    """
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if not _NAME.match(name):
-                    continue
-                if entry.is_file(follow_symlinks=False):
-                    found.append((name, entry))
-                elif entry.is_dir(follow_symlinks=False):
-                    found.append((name + "/", entry))
+            found = [(e.name + "/" if e.is_dir(follow_symlinks=False) else e.name, e) for e in entries]
     except MISSING:
         return []
     found.sort(key=_first)
