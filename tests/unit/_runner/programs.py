@@ -23,18 +23,23 @@ class Node(NamedTuple):
 Files = dict[str, Node]
 
 PLACES = (
-    "a.txt", "opt.txt", "cfg", "work/w.txt", "work/opt.txt", "work/new.txt", "work/tool",
+    "a.txt", "opt.txt", "cfg", "work/opt.txt", "work/new.txt", "work/tool",
     "src/a.txt", "src/mod.py", "src/opt.txt", "src/pkg/__init__.py", "src/pkg/inner.py", "src/new.txt",
     "inc/one/h.sh", "inc/one/other.sh", "inc/two/h.sh", "inc/two/e.sh", "inc/one/tool", "inc/two/tool",
-    "deps/x/lib/mod.py", "deps/x/lib/mod/__init__.py", "deps/x/lib/pkg.py", "deps/x/note", "deps/y/lib/mod.py",
-    "deps/y/lib/pkg/__init__.py", "deps/y/lib/pkg/inner.py",
     "conf/cfg", "conf/mid/cfg", "conf/mid/deep/c.txt", "conf/mid/deep/cfg",
     "docs/a.md", "docs/new.md", "docs/deep/b.md", "data/x.csv", "data/y.csv", "data/deep/z.csv", "data/new.txt",
-    "in/dep/code.txt", "in/note.txt", "res/r.txt", "res/out/old.txt",
+    "in/note.txt", "res/made/out/old.txt",
     ".dstack/workflows.yaml", ".dstack/workflows/b.yaml", ".dstack/workflows/c.yaml",
 )  # fmt: skip
+ALWAYS = (
+    "work/w.txt", "in/dep/code.txt", "res/r.txt", "deps/x/note", "deps/y/two/mod.py", "deps/y/two/pkg/__init__.py",
+)  # fmt: skip
+LATER = (
+    "deps/x/one/mod.py", "deps/x/one/mod/__init__.py", "deps/x/one/pkg.py", "in/dep/more/x", "in/dep/sub/x",
+    "res/made/x", "res/made/out/new.txt", "docs/none", "conf/none/x", "deep/x", "src/deep/x", "work/deep/x",
+)  # fmt: skip
 LINKS = ("to-file", "to-folder", "docs/to-file")
-TARGETS = ("docs/a.md", "docs/new.md", "docs/deep/b.md", "data", "src", "docs/new.md", "conf/none/x")
+TARGETS = ("docs/a.md", "docs/new.md", "docs/deep/b.md", "data", "src", "docs/none", "conf/none/x")
 
 
 @functools.cache
@@ -86,6 +91,7 @@ def reads(path: str) -> list[str]:
         f"cat {at}", f"head -c 3 < {at}", f"tac {at}", f"cp -p {at} $OUT/",
         f"source {at}", f"bash {at}", f"[ -x {at} ] && {at}; cat {at}",
         python(f'print(open("{at}").read())'),
+        f"tar -cf - {at} | tail -c +513 | head -c 9",
         python(f'import runpy; print(runpy.run_path("{at}").get("VALUE"))'),
         python(f'import mmap; print(mmap.mmap(open("{at}").fileno(), 0, prot=1)[:])'),
         python(f'import os; os.copy_file_range(os.open("{at}", 0), os.open("copy", 65, 420), 99)') + "; mv copy $OUT/",
@@ -134,11 +140,14 @@ def makes(folder: str) -> list[str]:
 
 def follows(link: str) -> list[str]:
     at = f"{{R}}/{link}"
-    return [f"cat {at}", f"ls {at}/", f"readlink {at}", f"cp -P {at} $OUT/", f"mv {at} $OUT/", f"[ -e {at} ] && echo e"]
+    return [f"cat {at}", f"ls {at}/", f"[ -e {at} ] && echo e", f"readlink {at}", f"cp -P {at} $OUT/", f"mv {at} $OUT/"]
 
 
 SEARCH = "for d in {places}; do if [ -f {{R}}/$d/{name} ]; then {act} {{R}}/$d/{name}; break; fi; done"
-IMPORT = 'import sys; sys.path[:0] = ["{{R}}/deps/x/lib", "{{R}}/deps/y/lib"]; import {0}; print({0}.VALUE)'
+_IMPORT = 'import sys; sys.path[:0] = ["{{R}}/deps/x/one", "{{R}}/deps/y/two"]; import {0}; print({0}.VALUE)'
+
+
+IMPORTS = [python(_IMPORT.format(name)) for name in ("mod", "pkg")]
 
 
 def searches(files: Files) -> list[str]:
@@ -162,17 +171,13 @@ def climbs(files: Files) -> list[str]:
     return steps if "conf/mid/deep/c.txt" in files else []
 
 
-def imports(files: Files) -> list[str]:
-    names = {"mod": "deps/y/lib/mod.py", "pkg": "deps/y/lib/pkg/__init__.py"}
-    return [python(IMPORT.format(name)) for name, path in names.items() if path in files]
-
-
 OPTIONAL = (
     "if [ -f opt.txt ]; then cat opt.txt; else echo none; fi",
     "[ -x tool ] && echo tool",
     "[ -d deep ] && echo deep",
 )
-LAID_OUT = ("ls $IN", "cat $IN/*", "ls $IN/..", "ls $OUT/..", "ls $OUT", "find $IN/.. | sort")
+BESIDE_OUTPUT = ("ls $OUT/..", "ls $OUT", "find $OUT/../.. | sort")
+BESIDE_INPUT = ("ls $IN", "cat $IN/*", "ls $IN/..", "ls $IN/sub")
 
 
 def program(random: Random, files: Files) -> list[str]:
@@ -184,10 +189,12 @@ def program(random: Random, files: Files) -> list[str]:
         *([step for path in plain for step in idea(path)] for idea in (reads, moves, looks_around)),
         *([step for folder in folders for step in idea(folder)] for idea in (lists, lists_kinds, makes)),
         [step for path in links for step in follows(path)],
-        *(idea(files) for idea in (searches, climbs, imports)),
+        *(idea(files) for idea in (searches, climbs)),
+        IMPORTS,
         [step for path in plain if path.startswith(".dstack/") for step in (f"cat {{R}}/{path}", "ls -R {R}/.dstack")],
         OPTIONAL,
-        LAID_OUT,
+        BESIDE_OUTPUT,
+        BESIDE_INPUT,
     ]
     had = random.choices([idea for idea in ideas if idea], k=random.randint(1, 4))
     return [random.choice(idea) for idea in had]
@@ -201,16 +208,17 @@ def checkout(random: Random) -> Files:
     for path in LINKS:
         if random.random() < 0.5:
             files = set_node(files, path, Node(target=random.choice(TARGETS)))
-    return set_node(files, "work/w.txt", Node(1))
+    for path in ALWAYS:
+        files = set_node(files, path, Node(1))
+    return files
 
 
 FURTHER: list[tuple[str, Node | None]] = [
     *((path, Node(target="docs/deep/b.md")) for path in (*LINKS, "src/a.txt", "docs/a.md")),
     *((path, None) for path in LINKS),
-    ("src", Node(1)), ("data/deep", Node(1)), ("conf", Node(target="docs")), ("deep/x", Node(1)),
-    ("src/deep/x", Node(1)), ("work/deep/x", Node(1)), ("in/dep/more/x", Node(1)), ("res/more/x", Node(1)),
-    ("res/out/new.txt", Node(1)), ("conf/none/x", Node(1)),
-]  # fmt: skip
+    *((path, Node(1)) for path in ("src", "data/deep")),
+    ("conf", Node(target="docs")),
+]
 
 
 def edits(random: Random, files: Files) -> list[tuple[str, Node | None]]:
@@ -218,7 +226,7 @@ def edits(random: Random, files: Files) -> list[tuple[str, Node | None]]:
     folders = {"", *(path[:i] for path in files for i, c in enumerate(path) if c == "/")}
     beside = [posixpath.join(folder, name) for folder in folders for name in ("opt.txt", "new.txt", "tool", "deep/x")]
     made = [edit for edit in FURTHER if random.random() < 0.5]
-    for path in sorted({*PLACES, *beside}):
+    for path in sorted({*PLACES, *ALWAYS, *LATER, *beside}):
         chance = random.random()
         node = Node(9, random.random() < 0.5)
         made.append((f"{path}/inside", node) if chance < 0.1 else (path, None if chance < 0.25 else node))

@@ -32,7 +32,7 @@ from dstack_core.models import Artifact, ArtifactSpec, JobSpec
 
 from .programs import Files, Node, checkout, edits, entries_of, program, set_node, tree_of
 
-EXAMPLES = int(os.environ.get("DSTACK_LEARNED_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("DSTACK_LEARNED_EXAMPLES", "120"))
 
 
 class Memory(ArtifactStore):
@@ -78,26 +78,26 @@ class Scene:
 
     def run(self, files: Files, steps: list[str], working_dir: str, *, bare: bool) -> tuple[object, Observation]:
         """Output of a program in a fresh checkout, and what was learned. `bare`: it has no artifacts and no inputs."""
-        spec = JobSpec(("bash",), working_dir=working_dir, artifacts=() if bare else (ArtifactSpec("res/out"),))
-        given = () if bare else (Artifact("in/dep", self.keep(tree_of({"n.txt": Node(1)}))),)
+        spec = JobSpec(("bash",), working_dir=working_dir, artifacts=() if bare else (ArtifactSpec("res/made/out"),))
+        given = () if bare else (Artifact("in/dep", self.keep(tree_of({"n.txt": Node(1), "sub/n.txt": Node(1)}))),)
         workspace = Workspace(self.folder / "attempt", spec)
         observation = Observation(spec, Code(tree_paths(tree_of(files))).watched(None)[0])
         code = workspace.make(self.store, self.keep(tree_of(files)), given, Transfer(lambda done, total: None))
         outside = self.folder / "attempt" / "outside"
-        for folder in ("res/out", "in/dep") if bare else ():
+        for folder in ("res/made/out", "in/dep") if bare else ():
             (outside / folder).mkdir(parents=True)
         above = f"{outside}/" if bare else ""
         observation.begin(workspace, code, given, InPlace())
         done = subprocess.run(
             ["bash", "-c", "\n".join(steps).replace("{R}", "." if working_dir == "." else "..")],
             cwd=workspace.cwd,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "OUT": f"{above}res/out", "IN": f"{above}in/dep"},
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "OUT": f"{above}res/made/out", "IN": f"{above}in/dep"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
         observation.end()
-        return (done.returncode, done.stdout, saved((outside if bare else workspace.cwd) / "res/out")), observation
+        return (done.returncode, done.stdout, saved((outside if bare else workspace.cwd) / "res/made/out")), observation
 
 
 def saved(folder: Path) -> object:
