@@ -32,11 +32,13 @@ PLACES = (
     ".dstack/workflows.yaml", ".dstack/workflows/b.yaml", ".dstack/workflows/c.yaml",
 )  # fmt: skip
 ALWAYS = (
-    "work/w.txt", "in/dep/code.txt", "res/r.txt", "deps/x/note", "deps/y/two/mod.py", "deps/y/two/pkg/__init__.py",
+    "work/w.txt", "in/dep/code.txt", "work/in/dep/code.txt", "res/r.txt",
+    "deps/x/note", "deps/y/two/mod.py", "deps/y/two/pkg/__init__.py",
 )  # fmt: skip
 LATER = (
-    "deps/x/one/mod.py", "deps/x/one/mod/__init__.py", "deps/x/one/pkg.py", "in/dep/more/x", "in/dep/sub/x",
-    "res/made/x", "res/made/out/new.txt", "docs/none", "conf/none/x", "deep/x", "src/deep/x", "work/deep/x",
+    "deps/x/one/mod.py", "deps/x/one/mod/__init__.py", "deps/x/one/pkg.py",
+    "in/dep/more/x", "in/dep/sub/x", "work/in/dep/sub/x", "res/made/x", "res/made/out/new.txt",
+    "docs/none", "conf/none/x", "deep/x", "src/deep/x", "work/deep/x",
 )  # fmt: skip
 LINKS = ("to-file", "to-folder", "docs/to-file")
 TARGETS = ("docs/a.md", "docs/new.md", "docs/deep/b.md", "data", "src", "docs/none", "conf/none/x")
@@ -91,7 +93,6 @@ def reads(path: str) -> list[str]:
         f"cat {at}", f"head -c 3 < {at}", f"tac {at}", f"cp -p {at} $OUT/",
         f"source {at}", f"bash {at}", f"[ -x {at} ] && {at}; cat {at}",
         python(f'print(open("{at}").read())'),
-        f"tar -cf - {at} | tail -c +513 | head -c 9",
         python(f'import runpy; print(runpy.run_path("{at}").get("VALUE"))'),
         python(f'import mmap; print(mmap.mmap(open("{at}").fileno(), 0, prot=1)[:])'),
         python(f'import os; os.copy_file_range(os.open("{at}", 0), os.open("copy", 65, 420), 99)') + "; mv copy $OUT/",
@@ -106,6 +107,13 @@ def moves(path: str) -> list[str]:
     """The bytes reach the artifact, and nobody read them."""
     at = f"{{R}}/{path}"
     return [f"mv {at} $OUT/", f"ln {at} $OUT/hard", f"echo more >> {at}; mv {at} $OUT/"]
+
+
+def opens_empty(path: str) -> list[str]:
+    """Whether there is anything in it is known without reading."""
+    at = f"{{R}}/{path}"
+    mapped = python(f'import mmap; print(mmap.mmap(open("{at}").fileno(), 0, prot=1)[:])')
+    return [f"source {at}", f"tar -cf - {at} | tail -c +513 | head -c 9", mapped]
 
 
 def looks_around(path: str) -> list[str]:
@@ -171,13 +179,10 @@ def climbs(files: Files) -> list[str]:
     return steps if "conf/mid/deep/c.txt" in files else []
 
 
-OPTIONAL = (
-    "if [ -f opt.txt ]; then cat opt.txt; else echo none; fi",
-    "[ -x tool ] && echo tool",
-    "[ -d deep ] && echo deep",
-)
+OPTIONAL = ("if [ -f opt.txt ]; then cat opt.txt; else echo none; fi", "cat new.txt")
+TESTED = ("[ -x tool ] && echo tool", "[ -d deep ] && echo deep")
 BESIDE_OUTPUT = ("ls $OUT/..", "ls $OUT", "find $OUT/../.. | sort")
-BESIDE_INPUT = ("ls $IN", "cat $IN/*", "ls $IN/..", "ls $IN/sub")
+BESIDE_INPUT = ("ls $IN/sub", "cat $IN/sub/*", "ls $IN", "ls $IN/..")
 
 
 def program(random: Random, files: Files) -> list[str]:
@@ -191,8 +196,10 @@ def program(random: Random, files: Files) -> list[str]:
         [step for path in links for step in follows(path)],
         *(idea(files) for idea in (searches, climbs)),
         IMPORTS,
+        [step for path in plain if not files[path].text for step in opens_empty(path)],
         [step for path in plain if path.startswith(".dstack/") for step in (f"cat {{R}}/{path}", "ls -R {R}/.dstack")],
         OPTIONAL,
+        TESTED,
         BESIDE_OUTPUT,
         BESIDE_INPUT,
     ]
@@ -231,4 +238,5 @@ def edits(random: Random, files: Files) -> list[tuple[str, Node | None]]:
         node = Node(9, random.random() < 0.5)
         made.append((f"{path}/inside", node) if chance < 0.1 else (path, None if chance < 0.25 else node))
     random.shuffle(made)
-    return made
+    # Where all other code is equal, that is not looked at any further: are the workflow files?
+    return made if random.random() < 0.8 else [edit for edit in made if edit[0].startswith(".dstack/")]

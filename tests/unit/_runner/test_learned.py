@@ -121,7 +121,7 @@ def test_a_job_that_would_be_reused_gives_the_same_when_it_runs(scene, seed):
     files = checkout(random)
     steps = program(random, files)
     working_dir = random.choice([".", "work"])
-    bare = random.random() < 0.3
+    bare = random.random() < 0.5
     output, observation = scene.run(files, steps, working_dir, bare=bare)
     watched = observation.watched
     assert watched.observed
