@@ -57,7 +57,8 @@ class Engine:
         ]  # fmt: skip
         (self.folder / "config").write_text("{}")  # not the machine's own
         with (self.folder / "log").open("ab") as log:
-            environ = {**os.environ, "PATH": f"{self._path}:{os.environ['PATH']}"}
+            # The mark: an executor under test takes a child of this process that has none for what a job left.
+            environ = {**os.environ, "PATH": f"{self._path}:{os.environ['PATH']}", "DSTACK_TEST_ENGINE": "1"}
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environ
             )
