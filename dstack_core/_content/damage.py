@@ -7,7 +7,7 @@ place and takes the note away. Until then the object stays: it may be a pack who
 
 from __future__ import annotations
 
-import functools
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
@@ -30,6 +30,8 @@ class KnownDamage:
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
+        self._lock = threading.Lock()
+        self._found: set[str] | None = None
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._known
@@ -40,6 +42,10 @@ class KnownDamage:
             self._store.delete(f"{PREFIX}{digest}")
             self._known.discard(digest)
 
-    @functools.cached_property
+    @property
     def _known(self) -> set[str]:
-        return {info.key.removeprefix(PREFIX) for info in self._store.list(PREFIX)}
+        # No cached_property: before Python 3.12 one lock of all instances is held while it lists.
+        with self._lock:
+            if self._found is None:
+                self._found = {info.key.removeprefix(PREFIX) for info in self._store.list(PREFIX)}
+            return self._found

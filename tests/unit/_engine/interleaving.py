@@ -9,6 +9,10 @@ from dstack_core._ledger.process import Process
 from dstack_core.artifact_store import ANY, ArtifactStore, Object, ObjectInfo
 
 
+PATIENCE = 60.0
+"""Seconds for one step of an actor; one that needs more waits for a lock which an actor that stands still has."""
+
+
 class Killed(BaseException):
     """As by SIGKILL: nothing that the actor does from now on reaches the store."""
 
@@ -52,7 +56,7 @@ class Actor(threading.Thread):
         """Let it go on to its next access."""
         if not self.over:
             self._turn.release()
-            self._back.acquire()
+            assert self._back.acquire(timeout=PATIENCE), "an actor stands still at something else than the store"
 
     def kill(self) -> None:
         self.killed = True
