@@ -166,6 +166,7 @@ def test_whoever_does_not_read_holds_the_job_up(new_jobs: Callable[..., Jobs], b
     os.close(read)
 
 
+@pytest.mark.timeout(45)  # the engine answers only to whom has read everything: a call of it takes its 60 s then
 def test_closing_does_not_wait_for_a_reader(new_jobs: Callable[..., Jobs], busybox: str, tmp_path: Path) -> None:
     from dstack_core.executor import Task
 

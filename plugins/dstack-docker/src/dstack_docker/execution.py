@@ -18,6 +18,8 @@ from dstack_docker.stream import Stream
 
 ASK: Final = ["sh", "-c", "kill -TERM -1; kill -CONT -1"]
 """Inside the container: a signal to everything but its first process, which only waits for the others."""
+ANSWER: Final = 5.0
+"""Seconds for an engine to say that it has killed a container."""
 FLUSH: Final = 1.0
 """Seconds for the last output of a job that was ended."""
 BY_ENGINE: Final = (137, 143)
@@ -146,13 +148,19 @@ class DockerExecution(Execution):
 
     def _kill(self) -> None:
         self._killed = True
-        with suppress(DockerException, RequestException, JobError):
-            ignoring_missing(lambda: self._engine.api.kill(self._container))
+        killing = threading.Thread(target=self._send_kill, daemon=True)
+        killing.start()
+        killing.join(ANSWER)  # an engine answers when it has handed on the last output, so perhaps never
         if not self._over.wait(FLUSH):  # nobody reads its last output: whoever closes it may be who should
             self._stream.close()
             self._over.wait(FLUSH)
+        killing.join()
         if self._code is None:
             self._code = 137
+
+    def _send_kill(self) -> None:
+        with suppress(DockerException, RequestException, JobError):
+            ignoring_missing(lambda: self._engine.api.kill(self._container))
 
     def _remove(self) -> None:
         """Gone from the engine. An engine that is away gets rid of it when `sweep` or the next executor asks."""
