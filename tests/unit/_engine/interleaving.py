@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dstack_core._ledger.process import Process
 from dstack_core.artifact_store import ANY, ArtifactStore, Object, ObjectInfo
 
-
 PATIENCE = 60.0
 """Seconds for one step of an actor; one that needs more waits for a lock which an actor that stands still has."""
 
