@@ -10,10 +10,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from dstack_aws.account import Account
-from dstack_aws.failures import ELSEWHERE, Answer, Refused, explain, explain_answer
+from dstack_aws.failures import ELSEWHERE, Answer, Refused, explain, explain_region
 from dstack_core.errors import DstackError, StoreError
 
 T = TypeVar("T")
@@ -136,16 +137,17 @@ class Calls:
                 client = self._make()
                 # Ours comes before the SDK's, which would follow a bucket to its region: each command anew, and
                 # unseen by who pays for the traffic.
-                client.meta.events.register_first("needs-retry.s3", self._stay_in_region)
+                client.meta.events.register_first("needs-retry.s3", partial(self._stay, client.meta.region_name))
                 self._client = client
             return self._client
 
-    def _stay_in_region(self, response: Any, operation: Any, **_: Any) -> None:
+    def _stay(self, region: str, response: Any, operation: Any, **_: Any) -> None:
         if response is None or response[0].status_code < 300:
             return
         answer = Answer.of(response[1])
-        if answer.region and (answer.status == 301 or answer.code in ELSEWHERE):
-            raise explain_answer(answer, f"use the bucket ({operation.name})", self._account, self._where)
+        # An answer to HEAD has no more than the status for a code.
+        if answer.region not in ("", region) and answer.code in (*ELSEWHERE, "301", "400"):
+            raise explain_region(answer, f"use the bucket ({operation.name})", self._account, self._where)
 
 
 def _is_busy(answer: Answer) -> bool:

@@ -99,9 +99,7 @@ def explain_answer(answer: Answer, act: str, account: Account, where: str) -> St
         hint = _login(account, "aws configure")
         return _denied(f"cannot {act}: the server does not accept these credentials ({code})", where, hint)
     if code in ELSEWHERE or answer.status == 301:
-        place = f"it is in {answer.region}" if answer.region else code
-        hint = f"dstack config set settings.{account.plugin}.region {answer.region or 'REGION'}"
-        return StoreError(f"cannot {act}: wrong region: {place}", where=where, hint=hint, lasting=True)
+        return explain_region(answer, act, account, where)
     if code == "NoSuchBucket":
         hint = f"create it, or choose another: dstack config set settings.{account.plugin}.bucket NAME"
         return StoreError(f"cannot {act}: there is no such bucket", where=where, hint=hint, lasting=True)
@@ -115,6 +113,13 @@ def explain_answer(answer: Answer, act: str, account: Account, where: str) -> St
     hint = "look at the settings: dstack config --show" if lasting else "try again in a while"
     text = said if code in said else f"{said} ({code})"
     return StoreError(f"cannot {act}: {text}", where=where, hint=hint, lasting=lasting)
+
+
+def explain_region(answer: Answer, act: str, account: Account, where: str) -> StoreError:
+    """The bucket is in another region."""
+    place = f"it is in {answer.region}" if answer.region else answer.code
+    hint = f"dstack config set settings.{account.plugin}.region {answer.region or 'REGION'}"
+    return StoreError(f"cannot {act}: wrong region: {place}", where=where, hint=hint, lasting=True)
 
 
 def _denied(message: str, where: str, hint: str) -> DeniedError:

@@ -7,6 +7,7 @@ There the name tells the repository, so that a policy can give a repository's se
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -25,7 +26,8 @@ EXISTS: Final = "ResourceExistsException"
 DELETED: Final = "InvalidRequestException"
 """Among others: the secret is scheduled for deletion."""
 ROUNDS: Final = 20
-"""So often others may create and delete a secret while it is put."""
+"""So often to try to put a secret that others create and delete meanwhile, or whose deletion is not quite over: AWS
+says neither when it will be."""
 
 
 class SecretsManagerStore(SecretStore):
@@ -67,9 +69,10 @@ class SecretsManagerStore(SecretStore):
             problem = "is empty" if not value else f"is longer than {LONGEST:,} bytes"
             raise InputError(f"the value of {name} {'holds a NUL character' if chr(0) in value else problem}")
         full = folder(self._prefix, repo) + name
-        for _ in range(ROUNDS):
+        for n in range(ROUNDS):
             if self._replace(name, full, value) or self._create(name, full, value):
                 return
+            time.sleep(min(0.05 * 2**n, 2.0))
         raise StoreError(f"cannot write the secret {name}: it is deleted again and again", where=full)
 
     def delete(self, repo: str, name: str) -> None:
@@ -95,7 +98,7 @@ class SecretsManagerStore(SecretStore):
         given = {"SecretId": full, "SecretString": value, "ClientRequestToken": _token()}
         act = f"write the secret {name}"
         try:
-            self._calls.call(act, lambda client: client.put_secret_value(**given), (MISSING, DELETED))
+            self._calls.call(act, lambda client: client.update_secret(**given), (MISSING, DELETED))
         except Refused as refused:
             if refused.code == DELETED:
                 self._restore(act, full)
