@@ -40,11 +40,12 @@ class Writing:
             Refused: the condition does not hold, or it did and the answer was lost: see `won`.
             StoreError: it cannot be written.
         """
-        metadata = {WRITES: " ".join(nonces), CHECKSUM: f"{zlib.crc32(data):08x}"}
+        crc = zlib.crc32(data)
+        metadata = {WRITES: " ".join(nonces), CHECKSUM: f"{crc:08x}"}
         made = {**self._bucket.place(key), **self._bucket.encryption, "Metadata": metadata}
         if len(data) > PART:
             return self._write_in_parts(key, data, made, condition)
-        sent = {**made, **condition, "ChecksumCRC32": _checksum(data)}
+        sent = {**made, **condition, "ChecksumCRC32": _checksum(crc)}
         answer = self._calls.call(f"write {key}", lambda client: client.put_object(**sent, Body=data), REFUSALS)
         return str(answer["ETag"])
 
@@ -83,7 +84,7 @@ class Writing:
 
         def send(number: int) -> dict[str, Any]:
             part = bytes(view[(number - 1) * PART : number * PART])
-            sent = {**upload, "PartNumber": number, "ChecksumCRC32": _checksum(part)}
+            sent = {**upload, "PartNumber": number, "ChecksumCRC32": _checksum(zlib.crc32(part))}
             answer = self._calls.call(act, lambda client: client.upload_part(**sent, Body=part))
             return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
 
@@ -105,5 +106,6 @@ class Writing:
                 abort_leftovers(self._bucket)
 
 
-def _checksum(data: bytes) -> str:
-    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+def _checksum(crc: int) -> str:
+    """As S3's header has it."""
+    return base64.b64encode(crc.to_bytes(4, "big")).decode()
