@@ -11,6 +11,7 @@ DISTRIBUTIONS: Final = {
     ("backend", "gcp"): "dstack-gcp",
     ("backend", "local"): "dstack-local",
     ("artifact store", "s3"): "dstack-aws",
+    ("secret store", "secrets-manager"): "dstack-aws",
     ("artifact store", "gcs"): "dstack-gcp",
     ("artifact store", "local"): "dstack-local",
     ("executor", "process"): "dstack-local",

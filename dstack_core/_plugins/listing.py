@@ -23,7 +23,7 @@ class Listed:
 
     Attributes:
         name: entry-point name, which is the plugin's name.
-        value: what the entry point names, e.g. `dstack_aws.plugin`.
+        value: what the entry point names, e.g. `dstack_vault.plugin`.
         requires: the distribution's `Requires-Dist` lines.
         editable: installed from a folder that may change without a new version.
     """

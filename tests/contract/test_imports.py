@@ -26,6 +26,7 @@ HEAVY = [
     "yaml",
     "rich",
     "boto3",
+    "botocore",
     "pathspec",
     "stevedore",
     "asyncio",
@@ -97,7 +98,7 @@ def test_a_run_and_ps_import_nothing_that_they_do_not_use(tmp_path):
         return modules
 
     imports("run", "one")
-    never = {"rich", "boto3", "pathspec", "asyncio", "urllib.request", "concurrent.futures"}
+    never = {"rich", "boto3", "botocore", "dstack_aws", "pathspec", "asyncio", "urllib.request", "concurrent.futures"}
     # The second time: what the provider's pydantic model said is remembered.
     again = imports("run", "one")
     assert not {*never, "pydantic", "dstack_core._workflow.shell"} & again
@@ -113,6 +114,24 @@ def test_a_run_and_ps_import_nothing_that_they_do_not_use(tmp_path):
 
 def test_plugins_are_installed_for_these_tests():
     assert len(PLUGINS) >= 2
+    assert "dstack_aws" in PLUGINS
+
+
+def test_what_is_not_asked_of_aws_needs_no_sdk():
+    """Opening the stores, their plugins' entries and their settings."""
+    code = """
+import json, sys
+from dstack_aws import s3_plugin, secrets_plugin
+for plugin in (s3_plugin.dstack_artifact_stores(), secrets_plugin.dstack_secret_stores()):
+    for entry in plugin:
+        entry.settings()
+        entry.load()({"bucket": "bucket"})
+print(json.dumps(sorted(sys.modules)))
+"""
+    done = python(code)
+    modules = json.loads(done.stdout)
+    assert "dstack_aws.secrets_store" in modules
+    assert not [name for name in modules if name.partition(".")[0] in ("boto3", "botocore", "urllib3")], done.stderr
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))

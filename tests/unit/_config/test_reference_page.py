@@ -15,7 +15,7 @@ from dstack_core.settings import check_settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "config.md"
 TEXT = PAGE.read_text()
-KEYS = re.findall(r"^\| `([\w.]+)` \|", TEXT, re.MULTILINE)
+KEYS = re.findall(r"^\| `([\w.-]+)` \|", TEXT, re.MULTILINE)
 
 
 def test_every_key_is_on_the_page():

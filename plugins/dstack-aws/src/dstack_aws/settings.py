@@ -1,0 +1,73 @@
+"""What can be set of plugins `s3` and `secrets-manager`. A module of its own, because pydantic is slow to import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from dstack_aws.account import PATIENCE
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL like https://minio.example.org:9000")
+    if parts.username or parts.password:
+        raise ValueError("must have no credentials in it: use a profile or AWS_ACCESS_KEY_ID")
+    return url.rstrip("/")
+
+
+def _prefix(prefix: str) -> str:
+    return prefix.strip("/")
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+PROFILE = "Profile of ~/.aws/config; by default AWS_PROFILE, else whatever credentials there are."
+
+
+class S3Settings(BaseModel):
+    """`settings: {s3: {...}}` of the user's config."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="The bucket.")
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        "", max_length=400, pattern=r"^[A-Za-z0-9._=+/-]*$", description="Folder of the bucket that dstack keeps to."
+    )
+    region: str | None = Field(None, description="The bucket's region; by default the profile's.")
+    profile: str | None = Field(None, description=PROFILE)
+    endpoint_url: Endpoint | None = Field(
+        None, description="Another server that speaks S3: MinIO, Ceph, R2, SeaweedFS. By default AWS."
+    )
+    addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="Where the bucket's name is in a URL; `auto`: in the path unless the server is AWS."
+    )
+    expected_bucket_owner: str | None = Field(
+        None, pattern=r"^\d{12}$", description="Account that the bucket must belong to: requests to another's fail."
+    )
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        None, description="Encryption that each object asks for; by default the bucket's own."
+    )
+    kms_key: str | None = Field(None, description="Key of the encryption; by default the one of AWS for S3.")
+    patience: float = Field(
+        PATIENCE, ge=0, le=3600, description="Seconds to go on trying while the store fails or does not answer."
+    )
+
+
+class SecretsManagerSettings(BaseModel):
+    """`settings: {secrets-manager: {...}}` of the user's config."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        "dstack", min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._=+@/-]*$", description="How all names begin."
+    )
+    region: str | None = Field(None, description="The region; by default the profile's.")
+    profile: str | None = Field(None, description=PROFILE)
+    endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
+    kms_key: str | None = Field(None, description="Key that encrypts new secrets; by default the one of AWS.")
+    patience: float = Field(
+        PATIENCE, ge=0, le=3600, description="Seconds to go on trying while the service fails or does not answer."
+    )

@@ -1,0 +1,111 @@
+"""The whole program with its artifacts and records in S3, and its secrets in Secrets Manager."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from moto_server import moto
+from weed import weed
+
+from .conftest import Project
+
+__all__ = ["moto", "weed"]
+
+PIPELINE = """
+- name: data
+  provider: bash
+  commands: ["mkdir -p data; seq 1000 > data/rows; head -c 300000 /dev/urandom > data/noise; echo made"]
+  artifacts: [./data]
+- name: train
+  provider: bash
+  deps: [data]
+  commands: ["mkdir -p model; cat data/rows data/noise > model/all; echo trained with $TOKEN"]
+  env: {TOKEN: "${{ secrets.TOKEN }}"}
+  artifacts: [./model]
+"""
+
+
+@pytest.fixture
+def remote(project: Project, weed, moto) -> Project:
+    """This machine, with a store and secrets that others could use, too."""
+    prefix = f"test-{os.urandom(6).hex()}"
+    config = {
+        "remotes": {"local": {"artifact_store": "s3", "secret_store": "secrets-manager"}},
+        "settings": {
+            "s3": {"bucket": weed.bucket, "prefix": prefix, "endpoint_url": weed.endpoint},
+            "secrets-manager": {"prefix": prefix, "endpoint_url": moto.endpoint},
+        },
+    }
+    configure(project.home, config)
+    project.env = {k: v for k, v in project.env.items() if not k.startswith("AWS_")}
+    project.env.update(weed.environ, config=json.dumps(config))
+    project.workflows(PIPELINE)
+    return project
+
+
+def configure(home: Path, config: object) -> None:
+    home.mkdir(mode=0o700, exist_ok=True)
+    (home / "config.yaml").write_text(json.dumps(config))
+
+
+def rows(project: Project, *arguments: str, **options) -> list[dict[str, object]]:
+    return json.loads(project.dstack(*arguments, "--json", **options).out)
+
+
+def test_a_pipeline_from_the_first_run_to_the_last_byte_freed(remote, tmp_path):
+    terminal = remote.terminal("secrets", "add", "TOKEN")
+    terminal.expect("alue")
+    terminal.sendline("s3cr3t-t0k3n")
+    terminal.wait()
+    first = remote.dstack("run", "train")
+    assert first.out == "data  | made\ntrain | trained with ***\n"
+    assert not (remote.home / "store").exists(), "nothing is kept on this machine"
+    (run,) = rows(remote, "ps", "-a")
+    assert (run["workflow"], run["status"]) == ("train", "done")
+    name = str(run["run"])
+    assert remote.dstack("logs", name).out == first.out
+    listed = remote.dstack("ls", "-r", name).out
+    assert "noise" in listed
+    assert "all" in listed
+    remote.dstack("cp", f"{name}", str(tmp_path / "copy"))
+    assert len(next((tmp_path / "copy").rglob("all")).read_bytes()) == 300_000 + 3893
+
+    # The second run takes over everything; so does somebody else's, who has another home.
+    assert remote.dstack("run", "train").out == ""
+    elsewhere = tmp_path / "another home"
+    configure(elsewhere, json.loads(remote.env["config"]))
+    theirs = {"DSTACK_HOME": str(elsewhere), "DSTACK_USER": "another"}
+    assert remote.dstack("run", "train", env=theirs).out == ""
+    assert {str(row["status"]) for row in rows(remote, "ps", "-a", env=theirs)} == {"done"}
+    assert len(rows(remote, "ps", "-a")) == 3
+
+    for row in rows(remote, "ps", "-a"):
+        remote.dstack("rm", str(row["run"]), "-y")
+    remote.dstack("gc", "-y")
+    assert rows(remote, "ps", "-a") == []
+    assert json.loads(remote.dstack("gc", "-y", "--json").out)["size"] == 0
+    left = {key.partition("/")[0] for key in keys(remote)}
+    assert left <= {"runs", "traces", "latest", "tags"}, "the names of runs stay taken; of their bytes nothing is left"
+
+
+def keys(project: Project) -> list[str]:
+    from dstack_aws.s3_store import S3Store
+
+    settings = json.loads(project.env["config"])["settings"]["s3"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in project.env.items():
+            if name.startswith("AWS_"):
+                patch.setenv(name, value)
+        return [info.key for info in S3Store(settings).list("")]
+
+
+def test_a_bucket_that_cannot_be_used_is_one_error(remote):
+    done = remote.dstack("ps", expect=77, env={"AWS_ACCESS_KEY_ID": "nobody"})
+    assert done.err.count("\n") <= 2
+    assert "the server does not accept these credentials" in done.err
+    assert "aws configure" in done.err
+    done = remote.dstack("run", "train", expect=74, env={"DSTACK_S3_ENDPOINT_URL": "http://127.0.0.1:9"})
+    assert "no connection" in done.err
