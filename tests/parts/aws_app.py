@@ -98,10 +98,8 @@ class App:
         if record is None or record.account != call.account:
             return failure(call, "InvalidInstanceID.NotFound", f"The instance ID '{name}' does not exist")
         said = base64.b64encode(self._instances.console(name).encode()[-65536:]).decode()
-        text = (
-            f"<GetConsoleOutputResponse><instanceId>{name}</instanceId><timestamp>{utcnow().isoformat()}Z</timestamp>"
-        )
-        text += f"<output>{said}</output></GetConsoleOutputResponse>"
+        text = f"<instanceId>{name}</instanceId><timestamp>{utcnow().isoformat()}Z</timestamp><output>{said}</output>"
+        text = f"<GetConsoleOutputResponse>{text}</GetConsoleOutputResponse>"
         return Response("200 OK", [("Content-Type", "text/xml")], text.encode())
 
     def _ask(self, environ: dict[str, Any]) -> Response:

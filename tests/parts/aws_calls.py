@@ -43,6 +43,7 @@ def read(environ: dict[str, Any]) -> tuple[Call, str]:
     key, region, service = found.groups() if found else ("", "", "")
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+    service = service or ("" if target or form else "s3")  # what names no action can only be a call for an object
     if service == "s3" or not (target or form):
         action, parameters = _object_call(environ, query)
     elif target:

@@ -10,7 +10,7 @@ _GONE = ("deleted", "deleting")
 
 
 def leftovers(account: str, instances: Instances, machines: Machines) -> list[str]:
-    """Every instance that is not terminated, and every volume, address and open spot request; nothing, when it is empty."""
+    """Instances that are not terminated, volumes, addresses, open spot requests, machines. None: it is empty."""
     found = []
     for region, backend in ec2_backends[account].items():
         found += [f"{one.id} is {one.state} in {region}" for one in backend.all_instances() if one.state_code != 48]

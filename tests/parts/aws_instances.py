@@ -17,10 +17,11 @@ _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "s
 
 @dataclass
 class Record:
-    """What we know of an instance. `phase` is the machine's: starting, running, stopping, stopped, lost, ending, gone."""
+    """What we know of an instance."""
 
     instance: Any
     phase: str = "starting"
+    """The machine's: starting, running, rebooting, stopping, stopped, lost, ending, gone."""
     address: str = ""
     made: bool = False
     console: str = ""

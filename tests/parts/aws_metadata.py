@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import secrets
@@ -19,7 +20,7 @@ from moto.sts.models import sts_backends
 _TTL = "X-aws-ec2-metadata-token-ttl-seconds"
 _TOKEN = "X-aws-ec2-metadata-token"
 _DAY = 6 * 3600
-Value = str | Callable[[], str | None] | None
+Value = str | bytes | Callable[[], str | None] | None
 
 
 class InstanceMetadata:
@@ -117,7 +118,7 @@ class InstanceMetadata:
             meta |= {f"tags/instance/{tag['key']}": tag["value"] for tag in instance.get_tags()}
         return {
             **{f"latest/meta-data/{name}": value for name, value in meta.items()},
-            "latest/user-data": str(instance.user_data.decoded) if instance.user_data else None,
+            "latest/user-data": base64.b64decode(str(instance.user_data)) if instance.user_data else None,
             "latest/dynamic/instance-identity/document": lambda: json.dumps(_identity(instance), indent=2),
         }
 

@@ -1,4 +1,4 @@
-"""The process that is AWS for a test run: moto over HTTP, machines, their metadata, and the tests' control of it all."""
+"""The process that is AWS for a test run: moto over HTTP, machines, their metadata, and control of it all by tests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-os.environ.update({
-    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false", "MOTO_ENABLE_AMI_VALIDATION": "true", "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
-    "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true", "MOTO_DISABLE_GLOBAL_CORS": "true",
-})  # fmt: skip
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # which takes seconds
+os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
+os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
+os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
 
 import cloud_image
 from aws_accounts import Accounts

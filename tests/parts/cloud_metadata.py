@@ -30,7 +30,7 @@ class Answer:
     """What it is told. `hops`: how many hops the packets of the answer may take, 0 for as many as they like."""
 
     status: int = 200
-    body: str = ""
+    body: str | bytes = ""
     headers: dict[str, str] = field(default_factory=dict)
     hops: int = 0
 
@@ -70,7 +70,7 @@ class MetadataServer:
         answer = self._find(handler)
         if answer.hops:
             handler.connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, answer.hops)
-        body = answer.body.encode()
+        body = answer.body.encode() if isinstance(answer.body, str) else answer.body
         handler.send_response(answer.status)
         for name, value in {"Content-Type": "text/plain", **answer.headers, "Content-Length": str(len(body))}.items():
             handler.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Sockets in the network of the machines, which is a namespace of its own, and relays from there to this machine's ports.
+"""Sockets in the network of the machines, a namespace of its own, and relays from there to ports of this machine.
 
 A machine and a test name a server by the same address, `127.0.0.1:PORT`: the machine's packets to it are sent on to the
 network's gateway (`cloud_guest/vm-init` does that), where a relay takes them to the port of this machine.
