@@ -132,4 +132,5 @@ def _publish(account: str, region: str, name: str, value: str) -> None:
     from moto.ssm.models import Parameter
 
     known = ssm_backends[account][region]._parameters
-    known[name] = [Parameter(account, name, value, "String", "", None, None, utcnow(), 1, "text", [])]
+    made: Any = Parameter  # which moto's types take for abstract
+    known[name] = [made(account, name, value, "String", "", None, None, utcnow(), 1, "text", [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -60,6 +61,8 @@ class App:
             fault.lifted.wait()
         if fault.code and not fault.effect:
             return _error(call, fault)
+        if fault.body:
+            return Response("200 OK", [("Content-Type", "application/x-amz-json-1.1")], fault.body.encode())
         response = self._perform(call, environ, fault.hidden)
         if fault.hold == "after":
             fault.lifted.wait()
@@ -73,11 +76,11 @@ class App:
             if known := self._tokens.find(call):
                 return known
             if call.service != "ec2":
-                return self._ask(environ)
+                return self._ask(call, environ)
             asks = call.action.startswith("Describe")
             known_before = set(self._instances.records)
             with self._instances.seen(call.account, call.region, asks), aws_moto.during(call):
-                response = self._console(call) if call.action == "GetConsoleOutput" else self._ask(environ)
+                response = self._console(call) if call.action == "GetConsoleOutput" else self._ask(call, environ)
             self._follow(call, response)
             for name in set(self._instances.records) - known_before:
                 self._instances.records[name].hidden = hidden
@@ -102,9 +105,12 @@ class App:
         text = f"<GetConsoleOutputResponse>{text}</GetConsoleOutputResponse>"
         return Response("200 OK", [("Content-Type", "text/xml")], text.encode())
 
-    def _ask(self, environ: dict[str, Any]) -> Response:
+    def _ask(self, call: Call, environ: dict[str, Any]) -> Response:
         told: list[Any] = []
-        body = b"".join(self._moto(environ, lambda *words: told.extend(words[:2])))
+        try:
+            body = b"".join(self._moto(environ, lambda *words: told.extend(words[:2])))
+        except Exception:
+            return failure(call, "InternalFailure", f"the emulator cannot do this: {traceback.format_exc()}", 500)
         return Response(told[0], list(told[1]), body)
 
 

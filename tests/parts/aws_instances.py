@@ -21,7 +21,7 @@ class Record:
 
     instance: Any
     phase: str = "starting"
-    """The machine's: starting, running, rebooting, stopping, stopped, lost, ending, gone."""
+    """The machine's: starting, running, rebooting, restarting, stopping, stopped, lost, ending, gone."""
     address: str = ""
     made: bool = False
     console: str = ""
@@ -81,7 +81,7 @@ class Instances:
             record.phase = "starting"
             record.show("pending")
             _begin(self._boot, record)
-        elif state == "stopped" and record.phase in ("starting", "running"):
+        elif state == "stopped" and record.phase in ("starting", "running", "rebooting", "restarting"):
             record.phase = "stopping"
             record.show("stopping")
             _begin(self._stop, record)
@@ -95,8 +95,10 @@ class Instances:
 
     def _boot(self, record: Record) -> None:
         with record.busy:
-            if record.phase != "starting":
-                return  # ended before it began
+            with self._state:
+                if record.phase not in ("starting", "restarting"):
+                    return  # ended before it began
+                record.phase = "starting"
             if record.id in self.machines.names():
                 address = self.machines.start(record.id)
             else:
@@ -138,7 +140,7 @@ class Instances:
             if record is None or record.phase not in ("starting", "running"):
                 return  # as it was told to
             if code in REBOOT_CODES:
-                record.phase = "starting"
+                record.phase = "restarting"  # not `starting`: it may have been so fast that its start is not over
                 _begin(self._boot, record)
                 return
             if record.instance.instance_initiated_shutdown_behavior == "terminate":

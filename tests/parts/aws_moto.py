@@ -38,10 +38,10 @@ def mend(instances: Instances, market: Market) -> None:
     def run_instances(self: Any, *words: Any, **options: Any) -> Any:
         reservation = original(self, *words, **options)
         for instance in reservation.instances:
-            instance.spot_instance_request_id = None
-            record = instances.adopt(instance)
+            instance.spot_instance_request_id = None  # type: ignore[attr-defined]  # moto answers with what is there
+            instances.adopt(instance)
             if instance.lifecycle == "spot" and options.get("instance_market_options"):
-                open_request(record, getattr(_current, "call", None))
+                open_request(instance, getattr(_current, "call", None))
         return reservation
 
     def describe_spot_price_history(self: Any) -> ActionResult:

@@ -60,7 +60,7 @@ class Box:
         metadata = InstanceMetadata(state, instances, accounts)
         images = folder / "images"
         images.mkdir()
-        instances.machines = Machines(self.engine, cloud_image.disk(), images, instances.exited)
+        instances.machines = self.machines = Machines(self.engine, cloud_image.disk(), images, instances.exited)
         instances.metadata = MetadataServer(self.engine.pid, metadata.answer, metadata.boot)
         app = App(state, accounts, instances)
         verbs = Verbs(state, accounts, instances, app, self.expose)
@@ -88,6 +88,7 @@ def main() -> None:
         box = Box(folder, engine)
         users.announce({"address": f"http://127.0.0.1:{box.port}", "images": str(folder / "images")})
         users.left.wait()
+        box.machines.close()
     finally:
         engine.close()
 

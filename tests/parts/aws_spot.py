@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_instances import Instances, Record
+from aws_instances import Instances
 from cloud_events import Call
 from moto.core.utils import utcnow
 from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.spot_requests import LaunchSpecification, SpotInstanceRequest
+from moto.ec2.models.instances import Instance
+from moto.ec2.models.spot_requests import SpotInstanceRequest
 from moto.ec2.utils import random_spot_request_id
 
 PAGE = 1000
@@ -29,10 +30,11 @@ class Market:
         for where in (zone, ""):
             if (account, kind, where) in self._prices:
                 return self._prices[account, kind, where]
-        known = INSTANCE_TYPES.get(kind, {})
+        known: dict[str, Any] = INSTANCE_TYPES.get(kind, {})
         gpus = sum(gpu.get("Count", 0) for gpu in known.get("GpuInfo", {}).get("Gpus", []))
         memory = known.get("MemoryInfo", {}).get("SizeInMiB", 0) / 1024
-        return round(0.01 * known.get("VCpuInfo", {}).get("DefaultVCpus", 1) + 0.001 * memory + 0.3 * gpus, 6)
+        processors = known.get("VCpuInfo", {}).get("DefaultVCpus", 1)
+        return float(round(0.01 * processors + 0.001 * memory + 0.3 * gpus, 6))
 
     def history(self, account: str, offerings: list[dict[str, str]], start: int) -> tuple[list[dict[str, Any]], str]:
         """A page of the price history, which has one entry for each type and zone; and where the next one starts."""
@@ -49,27 +51,54 @@ class Market:
         return page, str(start + PAGE) if start + PAGE < len(offerings) else ""
 
 
-def open_request(record: Record, call: Call | None) -> None:
-    """The request behind a spot instance that RunInstances made."""
-    instance = record.instance
-    told = call.parameters if call else {}
-    options = "InstanceMarketOptions.SpotOptions."
-    request = SpotInstanceRequest.__new__(SpotInstanceRequest)
-    super(SpotInstanceRequest, request).__init__()
-    request.ec2_backend = instance.ec2_backend
-    request.id = random_spot_request_id()
-    request.launch_specification = LaunchSpecification(
-        None, None, instance.image_id, None, instance.instance_type, instance.availability_zone, False,
-        instance.subnet_id,
-    )  # fmt: skip
-    request.price = told.get(f"{options}MaxPrice", "")
-    request.type = told.get(f"{options}SpotInstanceType", "one-time")
-    request.instance_interruption_behaviour = told.get(f"{options}InstanceInterruptionBehavior", "terminate")
-    request.valid_from = request.valid_until = request.launch_group = request.availability_zone_group = None
-    request.user_data, request.spot_fleet_id, request.launch_spec = None, None, None
-    request.instance = instance
-    request.state, request._status_code, request.status_message = "active", "fulfilled", ""
-    request.add_tags(_tags(told, "spot-instances-request"))
+class OpenRequest(SpotInstanceRequest):
+    """The request behind a spot instance that RunInstances made; moto knows only those that make their instance."""
+
+    __module__ = SpotInstanceRequest.__module__  # where moto's metaclass finds the name of the service
+
+    def __init__(self, instance: Instance, told: dict[str, Any]) -> None:
+        options = "InstanceMarketOptions.SpotOptions."
+        self._made = instance
+        self._since = utcnow()
+        super().__init__(
+            ec2_backend=instance.ec2_backend,
+            spot_request_id=random_spot_request_id(),
+            price=told.get(f"{options}MaxPrice", ""),
+            image_id=instance.image_id,
+            spot_instance_type=told.get(f"{options}SpotInstanceType", "one-time"),
+            valid_from=None,
+            valid_until=None,
+            launch_group=None,
+            availability_zone_group=None,
+            key_name="",
+            security_groups=[group.id for group in instance.security_groups],
+            user_data=None,
+            instance_type=instance.instance_type,
+            placement=instance.availability_zone,
+            kernel_id=None,
+            ramdisk_id=None,
+            monitoring_enabled=False,
+            subnet_id=instance.subnet_id or "",
+            tags={"spot-instances-request": _tags(told, "spot-instances-request")},
+            spot_fleet_id=None,
+            instance_interruption_behaviour=told.get(f"{options}InstanceInterruptionBehavior", "terminate"),
+        )
+
+    def launch_instance(self) -> Instance:
+        return self._made
+
+    @property
+    def create_time(self) -> Any:
+        return self._since
+
+    def close(self, code: str) -> None:
+        """AWS closes a request that is made once with its instance."""
+        self.state, self._status_code = "closed", code
+
+
+def open_request(instance: Any, call: Call | None) -> None:
+    """Have a request for a spot instance."""
+    request = OpenRequest(instance, call.parameters if call else {})
     instance.spot_instance_request_id = request.id
     instance.ec2_backend.spot_instance_requests[request.id] = request
 
@@ -78,10 +107,10 @@ def close_requests(instances: Instances, account: str, backend: Any) -> None:
     """Close the requests whose instances are gone, as AWS does with those that are made once."""
     for request in backend.spot_instance_requests.values():
         record = instances.records.get(request.instance.id)
-        if record and record.phase in ("ending", "gone") and request.state == "active":
+        gone = record is not None and record.phase in ("ending", "gone")
+        if isinstance(request, OpenRequest) and gone and request.state == "active":
             taken = request.instance.state_reason.code == "Server.SpotInstanceTermination"
-            request._status_code = "instance-terminated-no-capacity" if taken else "instance-terminated-by-user"
-            request.state = "closed"
+            request.close("instance-terminated-no-capacity" if taken else "instance-terminated-by-user")
 
 
 def _tags(told: dict[str, Any], kind: str) -> dict[str, str]:

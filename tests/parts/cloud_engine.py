@@ -33,7 +33,8 @@ class MachineEngine:
         ready = f'ip link set lo up && ip address add {METADATA}/32 dev lo && exec "$@"'
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", ready, "sh", *daemon],
+                # Ended by the kernel when this process is killed.
+                ["setpriv", "--pdeathsig=TERM", "unshare", "--net", "sh", "-c", ready, "sh", *daemon],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:

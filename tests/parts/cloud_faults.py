@@ -31,6 +31,8 @@ class Fault:
     message: str = "a fault that the test arranged"
     status: int = 0
     """HTTP status of the error; 0 for what usually goes with its code."""
+    body: str = ""
+    """Answer with this JSON: for services that the emulator does not have."""
     effect: bool = False
     """Do what the call asks for, and answer with the error nevertheless."""
     lost: bool = False
@@ -57,7 +59,7 @@ class Fault:
     @property
     def kind(self) -> str:
         """In a word."""
-        found = [name for name in ("lost", "hold", "hidden", "delay") if getattr(self, name)]
+        found = [name for name in ("lost", "hold", "hidden", "delay", "body") if getattr(self, name)]
         return self.code or (found[0] if found else "none")
 
 

@@ -30,13 +30,22 @@ class Done:
     out: str
 
 
+@dataclass
+class _Run:
+    """The time from a start of a machine to its end."""
+
+    told: bool = False
+    """Whether the end came from outside."""
+
+
 class Machines:
-    """All machines of an engine, by name. `on_exit` is called with name and exit code whenever one stops running."""
+    """All machines of an engine, by name. `on_exit` is called with name and exit code when one ends by itself."""
 
     def __init__(self, engine: MachineEngine, disk: Path, images: Path, on_exit: Callable[[str, int], None]) -> None:
         self._engine = engine
         self._images = images
         self._on_exit = on_exit
+        self._runs: dict[str, _Run] = {}
         self._client = docker.DockerClient(base_url=engine.host, version="auto", timeout=120, max_pool_size=64)
         self._disk = threading.Thread(target=self._import, args=(disk,), daemon=True)
         self._disk.start()  # it takes some seconds, and the first machine may be a while
@@ -69,23 +78,30 @@ class Machines:
 
     def stop(self, name: str, grace: int = 10) -> None:
         """Shut a machine down from inside; after `grace` seconds, pull the plug."""
+        self._tell(name)
         with contextlib.suppress(NotFound):
             self._client.containers.get(name).stop(timeout=grace)
 
     def kill(self, name: str) -> None:
         """Pull the plug of a machine, if it runs."""
+        self._tell(name)
         with contextlib.suppress(NotFound, APIError):
             self._client.containers.get(name).kill()
 
     def remove(self, name: str) -> None:
         """Pull the plug and throw the disk away."""
+        self._tell(name)
         with contextlib.suppress(NotFound):
             self._client.containers.get(name).remove(force=True, v=True)
 
+    def close(self) -> None:
+        """Remove them all."""
+        if names := self.names():
+            self._engine.command("rm", "--force", "--volumes", *names)
+
     def _make(self, name: str, address: str | None, labels: dict[str, str]) -> Any:
         api = self._client.api
-        power = {str(GUEST / "power"): f"/usr/sbin/{link}" for link in _LINKS}
-        binds = [f"{GUEST}/power:/usr/sbin/{link}:ro" for link in _LINKS if power]
+        binds = [f"{GUEST}/power:/usr/sbin/{link}:ro" for link in _LINKS]
         binds += [f"{GUEST}/vm-init:/opt/box/vm-init:ro", f"{self._images}:/opt/box/images:ro"]
         host = api.create_host_config(
             binds=binds, cap_add=["ALL"], cap_drop=_DROPPED, tmpfs={"/run": "exec", "/tmp": "exec"},
@@ -100,13 +116,20 @@ class Machines:
         )  # fmt: skip
         return self._client.containers.get(made["Id"])
 
+    def _tell(self, name: str) -> None:
+        """What ends now ends because we say so."""
+        self._runs.setdefault(name, _Run()).told = True
+
     def _watch(self, name: str) -> None:
+        run = self._runs[name] = _Run()
+
         def wait() -> None:
             try:
                 code = self._client.api.wait(name, timeout=None)["StatusCode"]
             except (NotFound, APIError, OSError):
                 return  # removed, or the engine is gone
-            self._on_exit(name, code)
+            if not run.told:
+                self._on_exit(name, code)
 
         threading.Thread(target=wait, daemon=True).start()
 
@@ -126,8 +149,10 @@ class Machines:
 
     def run(self, name: str, command: list[str]) -> Done:
         """Run a command inside, as root."""
-        code, out = self._client.containers.get(name).exec_run(command)
-        return Done(code, out.decode(errors="replace"))
+        api = self._client.api
+        started = api.exec_create(name, command)["Id"]
+        out = api.exec_start(started)
+        return Done(api.exec_inspect(started)["ExitCode"], bytes(out).decode(errors="replace"))
 
     def plug(self, name: str, plugged: bool) -> None:
         """Pull the machine's network cable, or plug it in again."""

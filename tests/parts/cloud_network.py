@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 SUBNET = "172.31.0.0/16"
 GATEWAY = "172.31.0.1"
@@ -58,7 +58,7 @@ def set_link(network: int, machine: int, up: bool) -> None:
     _ip(network, "link", "set", name, "up" if up else "down")
 
 
-def _ip(pid: int, *words: str) -> list[dict[str, int]]:
+def _ip(pid: int, *words: str) -> list[dict[str, Any]]:
     command = ["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-json", *words]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [found for found in json.loads(said or "[]") if found]

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,9 @@ def _start(program: Path) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{program.name} did not start:\n{(folder / 'log').read_text()[-4000:]}")
+            said = (folder / "log").read_text()[-4000:]
+            shutil.rmtree(folder)
+            raise RuntimeError(f"{program.name} did not start:\n{said}")
         time.sleep(0.02)
     return {"pid": process.pid, "folder": str(folder), **json.loads(ready.read_text())}
 
@@ -123,11 +125,6 @@ class Users:
         partial = self._folder / "ready.new"
         partial.write_text(json.dumps(about))
         partial.rename(self._folder / "ready.json")
-
-    def serve(self, close: Callable[[], None]) -> None:
-        """Until the last user is gone."""
-        self.left.wait()
-        close()
 
     def _accept(self) -> None:
         while True:

@@ -235,6 +235,13 @@ def test_an_unknown_image_and_an_unknown_type(aws: Account):
     assert code_of(aws.launch, InstanceType="t99.huge") == "InvalidInstanceType.NotFound"
 
 
+def test_a_service_that_is_not_there_answers_as_the_test_says(aws: Account):
+    pricing = aws.client("pricing")
+    assert code_of(pricing.get_products, ServiceCode="AmazonEC2") == "InternalFailure"
+    aws.fault("GetProducts", body='{"PriceList": ["{}"], "FormatVersion": "1"}', match={"ServiceCode": "AmazonEC2"})
+    assert pricing.get_products(ServiceCode="AmazonEC2")["PriceList"] == ["{}"]
+
+
 def test_an_image_is_found_by_a_public_parameter(aws: Account):
     name = "/aws/service/box/image"
     image = aws.image(parameter=name)
