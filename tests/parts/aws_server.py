@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,11 @@ class Box:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    users = Users(folder)
-    engine = MachineEngine(folder / "engine")
-    try:
+    with closing(Users(folder)) as users, closing(MachineEngine(folder / "engine")) as engine:
         box = Box(folder, engine)
         users.announce({"address": f"http://127.0.0.1:{box.port}", "images": str(folder / "images")})
-        users.left.wait()
+        users.wait()
         box.machines.close()
-    finally:
-        engine.close()
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Machines:
         binds = [f"{GUEST}/power:/usr/sbin/{link}:ro" for link in _LINKS]
         binds += [f"{GUEST}/vm-init:/opt/box/vm-init:ro", f"{self._images}:/opt/box/images:ro"]
         host = api.create_host_config(
-            binds=binds, cap_add=["ALL"], cap_drop=_DROPPED, tmpfs={"/run": "exec", "/tmp": "exec"},
+            binds=binds, cap_add=["ALL"], cap_drop=_DROPPED, tmpfs={"/run": "exec"},
             security_opt=["seccomp=unconfined", "apparmor=unconfined"], device_cgroup_rules=["a *:* rwm"],
             sysctls={"net.ipv4.conf.all.route_localnet": "1"}, network_mode=NETWORK,
         )  # fmt: skip

@@ -50,7 +50,6 @@ def shared(folder: Path, program: Path) -> Iterator[dict[str, Any]]:
             last = hold.recv(10) == b"last\n"
         if last:
             _wait_for_end(about["pid"])
-            shutil.rmtree(about["folder"], ignore_errors=True)
 
 
 def _start(program: Path) -> dict[str, Any]:
@@ -107,7 +106,7 @@ def _wait_for_end(pid: int) -> None:
 
 
 class Users:
-    """Those who are connected to this server."""
+    """Those who are connected to this server. Closed when the server ends."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -116,8 +115,8 @@ class Users:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(folder / "hold"))
         self._socket.listen()
-        self.left = threading.Event()
-        """Set when the last one went."""
+        self._joined = threading.Event()
+        self._left = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def announce(self, about: dict[str, Any]) -> None:
@@ -126,14 +125,24 @@ class Users:
         partial.write_text(json.dumps(about))
         partial.rename(self._folder / "ready.json")
 
+    def wait(self) -> None:
+        """Until the last one went; or none came, since whoever started the server was killed."""
+        if self._joined.wait(PATIENCE):
+            self._left.wait()
+
+    def close(self) -> None:
+        """The end of the server: its folder goes, also when no user is left who could remove it."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def _accept(self) -> None:
         while True:
             user, _ = self._socket.accept()
             with self._lock:
-                if self.left.is_set():
+                if self._left.is_set():
                     user.close()
                     continue
                 self._count += 1
+                self._joined.set()
             threading.Thread(target=self._hold, args=(user,), daemon=True).start()
 
     def _hold(self, user: socket.socket) -> None:
@@ -144,5 +153,5 @@ class Users:
                 self._count -= 1
                 last = self._count == 0
                 if last:
-                    self.left.set()
+                    self._left.set()
             user.sendall(b"last\n" if last else b"more\n")

@@ -24,10 +24,12 @@ def up(aws: Account, *, script: str = SLEEPER, **parameters: object) -> str:
 
 
 def test_user_data_runs_as_root_and_shutdown_terminates(aws: Account):
-    instance = aws.launch("#!/bin/bash\necho hello from $(id -un) at $AWS_ENDPOINT_URL\nshutdown -h now\n")
+    instance = aws.launch(
+        "#!/bin/bash\necho hello from $(id -un) at $AWS_ENDPOINT_URL ${HOME-homeless}\nshutdown -h now\n"
+    )
     assert aws.instance(instance)["State"]["Name"] in ("pending", "running")
     gone = aws.wait_for_state(instance, "terminated")
-    assert f"hello from root at {aws.box.address}" in aws.console(instance)
+    assert f"hello from root at {aws.box.address} homeless" in aws.console(instance)
     assert gone["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
     output = aws.client("ec2").get_console_output(InstanceId=instance)["Output"]
     assert "hello from root" in output

@@ -6,6 +6,7 @@ import datetime
 import json
 
 from aws_box import Account
+from botocore.config import Config
 
 ROLE = "worker"
 TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
@@ -40,7 +41,8 @@ print(ask("meta-data/iam/security-credentials/worker", **{"X-aws-ec2-metadata-to
 
 
 def up(aws: Account, **parameters: object) -> str:
-    instance = aws.launch("#!/bin/bash\necho up\n", MetadataOptions={"HttpTokens": "required"}, **parameters)
+    options = {"HttpTokens": "required", "InstanceMetadataTags": "enabled"}
+    instance = aws.launch("#!/bin/bash\necho up\n", MetadataOptions=options, **parameters)
     aws.wait_for_state(instance, "running")
     aws.wait_for(lambda: "up\n" in aws.console(instance), "the user data to run", instance)
     return instance
@@ -51,14 +53,17 @@ def ask(aws: Account, instance: str, *paths: str) -> dict[str, object]:
 
 
 def test_who_it_is(aws: Account):
-    instance = up(aws)
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "run", "Value": "grumpy-zebra-1"}]}]
+    instance = up(aws, TagSpecifications=tags)
     document = "dynamic/instance-identity/document"
     told = ask(
-        aws, instance, "meta-data/instance-id", "meta-data/placement/", "meta-data/nothing", "user-data", document
-    )
+        aws, instance, "meta-data/instance-id", "meta-data/placement/", "meta-data/nothing", "user-data", document,
+        "meta-data/tags/instance/run",
+    )  # fmt: skip
     assert (told["without token"], told["wrong token"], told["no ttl"]) == (401, 401, 400)
     assert told["meta-data/instance-id"] == [200, instance]
     assert told["meta-data/placement/"] == [200, "availability-zone\nregion"]
+    assert told["meta-data/tags/instance/run"] == [200, "grumpy-zebra-1"]
     assert told["meta-data/nothing"] == [404, ""]
     assert told["user-data"] == [200, "#!/bin/bash\necho up\n"]
     identity = json.loads(told[document][1])  # type: ignore[index]
@@ -79,6 +84,15 @@ def test_a_role_may_call(aws: Account):
     arn = f"arn:aws:sts::{aws.id}:assumed-role/{ROLE}/{instance}"
     assert sts.get_caller_identity()["Arn"] == arn
     assert aws.events()[-1]["caller"] == arn
+    bucket = f"b{aws.id}"
+    aws.client("s3").create_bucket(Bucket=bucket)
+    aws.client("s3").put_object(Bucket=bucket, Key="note", Body=b"from a bucket")
+    options = {"aws_session_token": keys["Token"], "config": Config(signature_version="s3v4")}
+    s3 = aws.client("s3", key=keys["AccessKeyId"], secret=keys["SecretAccessKey"], **options)
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "note"})
+    assert aws.run(instance, "curl", "-s", url).out == "from a bucket"
+    event = aws.events()[-1]
+    assert (event["action"], event["caller"], event["machine"]) == ("GetObject", arn, True)
     aws.client("ec2").terminate_instances(InstanceIds=[instance])
 
 

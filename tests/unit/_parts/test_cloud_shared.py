@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -21,9 +22,10 @@ import sys
 sys.path.insert(0, {parts!r})
 from pathlib import Path
 from cloud_shared import Users
-users = Users(Path(sys.argv[1]))
-users.announce({{"address": "here"}})
-users.left.wait()
+from contextlib import closing
+with closing(Users(Path(sys.argv[1]))) as users:
+    users.announce({{"address": "here"}})
+    users.wait()
 """
 USER = """
 import sys
@@ -82,6 +84,9 @@ def test_it_ends_when_its_only_user_is_killed(tmp_path: Path, program: Path):
     user.send_signal(signal.SIGKILL)
     user.communicate()
     wait_until_gone(pid)
+    about = json.loads((tmp_path / "small.json").read_text())
+    assert about["pid"] == pid
+    assert not Path(about["folder"]).exists()
 
 
 def test_nothing_is_left_of_an_emulator_with_machines(tmp_path: Path):
