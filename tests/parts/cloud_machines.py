@@ -101,8 +101,8 @@ class Machines:
 
     def _make(self, name: str, address: str | None, labels: dict[str, str]) -> Any:
         api = self._client.api
-        binds = [f"{GUEST}/power:/usr/sbin/{link}:ro" for link in _LINKS]
-        binds += [f"{GUEST}/vm-init:/opt/box/vm-init:ro", f"{self._images}:/opt/box/images:ro"]
+        binds = [f"{GUEST}/power.py:/usr/sbin/{link}:ro" for link in _LINKS]
+        binds += [f"{GUEST}/vm_init.py:/opt/box/vm-init:ro", f"{self._images}:/opt/box/images:ro"]
         host = api.create_host_config(
             binds=binds, cap_add=["ALL"], cap_drop=_DROPPED, tmpfs={"/run": "exec"},
             security_opt=["seccomp=unconfined", "apparmor=unconfined"], device_cgroup_rules=["a *:* rwm"],

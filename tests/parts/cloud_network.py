@@ -1,7 +1,7 @@
 """Sockets in the network of the machines, a namespace of its own, and relays from there to ports of this machine.
 
 A machine and a test name a server by the same address, `127.0.0.1:PORT`: the machine's packets to it are sent on to the
-network's gateway (`cloud_guest/vm-init` does that), where a relay takes them to the port of this machine.
+network's gateway (`cloud_guest/vm_init.py` does that), where a relay takes them to the port of this machine.
 """
 
 from __future__ import annotations

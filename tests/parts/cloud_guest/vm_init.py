@@ -17,6 +17,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 METADATA = "http://169.254.169.254"
 GATEWAY = "172.31.0.1"
@@ -43,7 +44,10 @@ def run(*command: str) -> None:
 
 def prepare() -> None:
     """Make the kernel's files what they are on a machine, and keep this machine from ending the one that it is on."""
-    for path in ["/sys", *(line.split()[1] for line in Path("/proc/mounts").open() if " /sys/fs/cgroup" in line)]:
+    for path in [
+        "/sys",
+        *(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if " /sys/fs/cgroup" in line),
+    ]:
         run("mount", "-o", "remount,bind,rw", path)
     for pipe in (PIPE, SYSRQ):
         pipe.unlink(missing_ok=True)
@@ -53,17 +57,17 @@ def prepare() -> None:
         run("mount", "--bind", str(SYSRQ), str(trigger))  # an `o` there would end the real machine
 
 
-def fetch_settings() -> dict:
+def fetch_settings() -> dict[str, Any]:
     """What the cloud knows of this machine. Asked until it answers: the cable may be plugged in late."""
     while True:
         try:
             with urllib.request.urlopen(f"{METADATA}/_box/boot", timeout=5) as answer:
-                return json.load(answer)
+                return dict(json.load(answer))
         except OSError:
             time.sleep(0.02)
 
 
-def open_ports(ports: list) -> None:
+def open_ports(ports: list[int]) -> None:
     """Send what goes to these ports of this machine to the cloud's gateway, which relays it."""
     rules = ["*nat"]
     rules += [f"-A OUTPUT -d 127.0.0.1 -p tcp --dport {port} -j DNAT --to-destination {GATEWAY}" for port in ports]
@@ -71,7 +75,7 @@ def open_ports(ports: list) -> None:
     subprocess.run(["iptables-restore", "--noflush"], input="\n".join(rules), text=True, check=True)
 
 
-def start_docker(images: list) -> None:
+def start_docker(images: list[str]) -> None:
     """The engine, with these images in it."""
     Path("/var/run/docker.pid").unlink(missing_ok=True)
     with open("/var/log/docker.log", "ab") as log:
@@ -84,7 +88,7 @@ def start_docker(images: list) -> None:
         run("docker", "load", "--quiet", "--input", str(IMAGES / image))
 
 
-def set_environment(variables: dict) -> None:
+def set_environment(variables: dict[str, Any]) -> None:
     """As /etc/environment: for whatever is started on this machine."""
     lines = "".join(f'{name}="{value}"\n' for name, value in variables.items())
     Path("/etc/environment").write_text(f"PATH={PATH}\n{lines}")
@@ -99,7 +103,7 @@ def set_clock(offset: str) -> None:
     os.environ.update({"FAKETIME_NO_CACHE": "1", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1"})
 
 
-def scripts(user_data: bytes) -> list:
+def scripts(user_data: bytes) -> list[Path]:
     """What is to run on this boot, in order."""
     found = []
     done = CLOUD / "instance" / "user-data-ran"
@@ -110,7 +114,7 @@ def scripts(user_data: bytes) -> list:
     return [*sorted((CLOUD / "scripts" / "per-boot").iterdir()), *found]
 
 
-def keep_user_data(data: bytes) -> list:
+def keep_user_data(data: bytes) -> list[Path]:
     """The user data as a script, if it is one."""
     if data.startswith(b"\x1f\x8b"):
         data = gzip.decompress(data)
@@ -127,12 +131,12 @@ def keep_user_data(data: bytes) -> list:
 class Init:
     """Runs scripts one after the other, and waits for orders."""
 
-    def __init__(self, todo: list) -> None:
+    def __init__(self, todo: list[Path]) -> None:
         self._todo = todo
         self._current: int | None = None
-        self._end: tuple[float, dict] | None = None
+        self._end: tuple[float, dict[str, Any]] | None = None
         # What scripts say goes to a log and to the console, also from processes that they leave behind.
-        self._console = subprocess.Popen(["tee", "-a", OUTPUT], stdin=subprocess.PIPE, preexec_fn=ignore_end).stdin
+        self._tee = subprocess.Popen(["tee", "-a", OUTPUT], stdin=subprocess.PIPE, preexec_fn=ignore_end)
         self._selector = selectors.DefaultSelector()
         for pipe in (PIPE, SYSRQ):
             # Read and write, so that it is never at its end.
@@ -158,8 +162,9 @@ class Init:
             if self._end and time.monotonic() >= self._end[0]:
                 self._finish(self._end[1])
 
-    def _finish(self, order: dict) -> None:
-        self._console.close()
+    def _finish(self, order: dict[str, Any]) -> None:
+        if self._tee.stdin:
+            self._tee.stdin.close()
         finish(order)
 
     def _obey(self, source: Path | None, text: str) -> None:
@@ -185,9 +190,11 @@ class Init:
     def _next(self) -> None:
         while self._todo and self._current is None:
             script = self._todo.pop(0)
-            options = {"stdin": subprocess.DEVNULL, "stdout": self._console, "stderr": self._console, "cwd": "/"}
+            said = self._tee.stdin
             try:
-                self._current = subprocess.Popen([script], **options).pid
+                self._current = subprocess.Popen(
+                    [script], stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/"
+                ).pid
             except OSError as error:
                 say(f"a script cannot be run: {error}")
 
@@ -197,7 +204,7 @@ def ignore_end() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def finish(order: dict) -> None:
+def finish(order: dict[str, Any]) -> None:
     """The end of the machine, or of this boot."""
     if not order["force"]:
         say("going down")

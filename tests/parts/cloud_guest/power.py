@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""`shutdown`, `poweroff`, `halt` and `reboot` of a machine: tells vm-init what is wanted. Called by each of these names."""
+"""`shutdown`, `poweroff`, `halt`, `reboot` of a machine, by the name it is called by: tells vm-init what is wanted."""
 
 import json
 import re
@@ -15,7 +15,7 @@ def wanted(name: str, words: list[str]) -> dict[str, object]:
     flags = {word for word in words if word.startswith("-")}
     short = "".join(flag[1:] for flag in flags if not flag.startswith("--"))
     restart = name == "reboot" or "--reboot" in flags or (name == "shutdown" and "r" in short)
-    asked = {"do": "reboot" if restart else "off", "delay": 0.0, "force": False}
+    asked: dict[str, object] = {"do": "reboot" if restart else "off", "delay": 0.0, "force": False}
     if name != "shutdown":
         asked["force"] = "--force" in flags or "f" in short
         return asked
