@@ -65,11 +65,16 @@ def conda_image(busybox: str, python_image: str) -> str:
 
 def import_image(name: str, files: Iterable[tuple[str, Path | bytes | str]], changes: Iterable[str] = ()) -> str:
     """Make an image from files: path -> a file to copy, the bytes of a program, or what a link points to."""
+    return load_image(name, pack(files), changes)
+
+
+def pack(files: Iterable[tuple[str, Path | bytes | str]]) -> bytes:
+    """A tar archive of files that are given as to `import_image`."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path, source in files:
             _add(tar, path, source)
-    return load_image(name, archive.getvalue(), changes)
+    return archive.getvalue()
 
 
 def load_image(name: str, archive: bytes, changes: Iterable[str] = ()) -> str:
