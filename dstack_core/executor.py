@@ -30,6 +30,8 @@ class Task:
         label: unique for this attempt; the executor marks what it starts with it, so that it can be found again.
         argv: the command; `script`, when given, is a file of mode 0600 whose path is appended to it.
         root: the checkout. `scratch`: a private folder beside it for the executor's own files; both go afterwards.
+        spare: a folder beside those of all attempts of a runner, which goes with the runner: an executor may keep there
+            what it made for one attempt, for the next. Not made yet; None: there is none.
         working_dir: relative to `root`.
         env: what the job's environment must have; the executor adds what a process needs to live (PATH, HOME).
         gpus: indices of the GPUs that are this job's; None: it asked for none, and an executor that cannot hide
@@ -53,6 +55,7 @@ class Task:
     working_dir: str
     stdout: int
     stderr: int
+    spare: Path | None = None
     script: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None

@@ -39,7 +39,7 @@ def restore_tree(
             named, and all other files are restored. Or the disk is full.
     """
     with collector_paused():
-        tree = _load(store, digest)
+        tree = load_known(store, digest)
         restore_entries(store, tree, target, progress, digest=digest)
     return tree
 
@@ -73,7 +73,7 @@ def restore_entries(
         raise _failure(problems, f"restored to {target}")
 
 
-def _load(store: ArtifactStore, digest: str) -> Tree:
+def load_known(store: ArtifactStore, digest: str) -> Tree:
     """`load_tree`; what is stored and twice no such tree is known to be damaged from then on."""
     try:
         return load_tree(store, digest)
@@ -93,7 +93,7 @@ def check_tree(store: ArtifactStore, digest: str) -> list[Problem]:
     """Read all that a tree names; returns what is missing or wrong, the manifest included. Writes down what is
     damaged, see `_content.damage`, and nothing else."""
     try:
-        tree = _load(store, digest)
+        tree = load_known(store, digest)
     except (StoreError, NotFoundError) as error:
         return [Problem(digest, "", str(error))]
     fetching = Fetching(store)

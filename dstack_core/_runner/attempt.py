@@ -125,16 +125,16 @@ class JobAttempt:
         with self._phase("prepare"):
             inputs = self._restored()
             transfer = Transfer(self._downloading, sum(artifact.size for artifact in inputs))
-            tree = workspace.make(self._host.store, self._host.plan.snapshot, inputs, transfer)
+            workspace.make(self._host.store, self._host.code, inputs, transfer)
         output = Output(log.write)
         try:
             self._heed("stop", "abort", "interrupt")
             self._heed_now()
             with self._phase("environment"):
                 progress = Transfer(self._downloading).next()
-                task = fill_task(self._job, workspace, values, self._share, output, progress=progress)
+                task = fill_task(self._job, workspace, values, self._share, output, self._host.spare, progress)
                 executor = self._host.executor(self._job.spec.executor)
-                self._observation.begin(workspace, tree, overlay(self._inputs), executor)
+                self._observation.begin(workspace, self._host.code, overlay(self._inputs), executor)
                 execution = executor.start(task)
                 self._image_digest = execution.image_digest
             output.started()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dstack_core._content.entries import Tree
+from dstack_core._content.restoring import load_known
 from dstack_core._ledger.records import MachineRecord, RunRecord
 from dstack_core._plan.job import RunPlan
 from dstack_core.artifact_store import ArtifactStore
@@ -52,3 +55,13 @@ class Host:
     desired: Callable[[], str | None]
     umask: int = 0o022
     blame: Callable[[BaseException], DstackError | None] = lambda _: None
+
+    @functools.cached_property
+    def code(self) -> Tree:
+        """What the repository was when the run was submitted. Raises StoreError, NotFoundError."""
+        return load_known(self.store, self.plan.snapshot)
+
+    @property
+    def spare(self) -> Path:
+        """See `dstack_core.executor.Task`."""
+        return self.work / "spare"

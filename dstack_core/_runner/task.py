@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 from dstack_core._engine.capacity import Share
@@ -135,7 +136,7 @@ def fill_task(
     values: Values,
     share: Share,
     output: Output,
-    *,
+    spare: Path,
     progress: Callable[[int, int], None],
 ) -> Task:
     """Ready to start. `progress` is told of downloads, as `Task.progress` is."""
@@ -145,6 +146,7 @@ def fill_task(
         argv=values.argv(),
         root=workspace.root,
         scratch=workspace.scratch,
+        spare=spare,
         working_dir=spec.working_dir or ".",
         stdout=output.stdout,
         stderr=output.stderr,

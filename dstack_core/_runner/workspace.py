@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dstack_core._content.entries import Tree
-from dstack_core._content.restoring import restore_tree
+from dstack_core._content.restoring import restore_entries, restore_tree
 from dstack_core._runner.transfer import Transfer
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import JobError
@@ -51,8 +51,8 @@ class Workspace:
         self.places: dict[str, Path] = {}
         self._spec = spec
 
-    def make(self, store: ArtifactStore, code: str, inputs: Sequence[Artifact], transfer: Transfer) -> Tree:
-        """Lay out code, then the artifacts of what it depends on, then empty artifact folders. Returns the code.
+    def make(self, store: ArtifactStore, code: Tree, inputs: Sequence[Artifact], transfer: Transfer) -> None:
+        """Lay out code, then the artifacts of what it depends on, then empty artifact folders.
 
         Raises:
             JobError: the working folder does not exist, or an artifact lies outside it.
@@ -60,7 +60,7 @@ class Workspace:
         """
         self.remove()
         os.makedirs(self.scratch, mode=0o700)
-        tree = restore_tree(store, code, self.root, transfer.next())
+        restore_entries(store, code, self.root, transfer.next(), digest=code.digest)
         if not self.cwd.is_dir():
             raise JobError(f"the working folder {self._spec.working_dir} is not in the repository")
         for artifact in self._spec.artifacts:
@@ -72,7 +72,6 @@ class Workspace:
                 target.unlink()
             restore_tree(store, given.tree, target, transfer.next(known=True))
         self._note_places([*(spec.path for spec in self._spec.artifacts), *(given.path for given in inputs)])
-        return tree
 
     def place(self, path: str) -> Path:
         """Where an artifact lies.

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from dstack_core._content.entries import Tree, tree_key
-from dstack_core._content.manifest import encode_tree
+from dstack_core._content.manifest import encode_tree, load_tree
 from dstack_core._plan.watch import Code, same_code, tree_paths
 from dstack_core._runner.observing import Observation
 from dstack_core._runner.transfer import Transfer
@@ -82,7 +82,8 @@ class Scene:
         given = () if bare else (Artifact("in/dep", self.keep(tree_of({"n.txt": Node(1), "sub/n.txt": Node(1)}))),)
         workspace = Workspace(self.folder / "attempt", spec)
         observation = Observation(spec, Code(tree_paths(tree_of(files))).watched(None)[0])
-        code = workspace.make(self.store, self.keep(tree_of(files)), given, Transfer(lambda done, total: None))
+        code = load_tree(self.store, self.keep(tree_of(files)))
+        workspace.make(self.store, code, given, Transfer(lambda done, total: None))
         outside = self.folder / "attempt" / "outside"
         for folder in ("res/made/out", "in/dep") if bare else ():
             (outside / folder).mkdir(parents=True)

@@ -9,6 +9,7 @@ import sys
 import pytest
 from dstack_local.store import FolderStore
 
+from dstack_core._content.manifest import load_tree
 from dstack_core._content.saving import save_tree
 from dstack_core._runner.transfer import Transfer
 from dstack_core._runner.workspace import Workspace, artifact_path
@@ -81,7 +82,7 @@ def test_absolute_paths_lie_beside_the_checkout(tmp_path):
     workspace = Workspace(tmp_path / "work", JobSpec(("true",), artifacts=specs))
     trees = {path: save_tree(store, path).digest for path in (given, code)}
     inputs = [Artifact("/data/set", trees[given]), Artifact("local", trees[given])]
-    workspace.make(store, trees[code], inputs, Transfer(lambda done, total: None))
+    workspace.make(store, load_tree(store, trees[code]), inputs, Transfer(lambda done, total: None))
     assert {*workspace.places} == {"/data/set", "/opt/env"}, "what lies inside another comes with it"
     assert (workspace.places["/data/set"] / "x").read_text() == "hello"
     assert (workspace.places["/opt/env"] / "inner").is_dir()

@@ -11,16 +11,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from dstack_core.errors import JobError
 from dstack_core.executor import Execution, Executor, Task
 from dstack_core.models import JobSpec
-from dstack_local import interpreter, processes, python_env
+from dstack_local import interpreter, processes
 from dstack_local.children import ATTEMPT, PATIENCE, Children
 from dstack_local.environment import job_environment
+from dstack_local.spare import SpareEnvironments
 
 _CAN_PEEK = hasattr(os, "waitid") and hasattr(os, "WNOWAIT")
 
@@ -38,6 +39,7 @@ class ProcessExecutor(Executor):
         self._lock = threading.Lock()
         self._interpreters: dict[str | None, interpreter.Interpreter] = {}
         self._children = Children()
+        self._spare = SpareEnvironments()
 
     def start(self, task: Task) -> Execution:
         """See `Executor.start`."""
@@ -53,8 +55,9 @@ class ProcessExecutor(Executor):
                 hint="run it with an executor that runs containers",
             )
         argv = [*task.argv, str(task.script)] if task.script else list(task.argv)
+        python = self._interpreter(task.python)
         try:
-            env = self._environment(task)
+            env = self._environment(task, python)
         except OSError as error:
             raise JobError(
                 f"cannot make the job's environment: {error.strerror}",
@@ -63,7 +66,7 @@ class ProcessExecutor(Executor):
             ) from error
         try:
             process = self._children.spawn(task, argv, folder, env)
-            return ProcessExecution(process, task.label, self._children)
+            return ProcessExecution(process, task.label, self._children, lambda: self._give_back(task, python))
         except FileNotFoundError as error:
             raise JobError(f"cannot start {argv[0]}: not found", hint=f"is {argv[0]} on the PATH?") from error
         except (OSError, ValueError) as error:
@@ -87,18 +90,21 @@ class ProcessExecutor(Executor):
         """See `Executor.sweep`."""
         return processes.end_family(f"{ATTEMPT}={label}")
 
-    def _environment(self, task: Task) -> dict[str, str]:
-        scratch = str(task.scratch)
-        python, tmp = f"{scratch}/env", f"{scratch}/tmp"  # noqa: S108
+    def _environment(self, task: Task, python: interpreter.Interpreter) -> dict[str, str]:
+        tmp = f"{task.scratch}/tmp"  # noqa: S108
         os.makedirs(tmp, 0o700, exist_ok=True)
-        python_env.make(python, self._interpreter(task.python))
-        env = job_environment(os.environ, python, tmp)
+        self._spare.take(_python_of(task), python)
+        env = job_environment(os.environ, _python_of(task), tmp)
         if task.gpus is not None:
             env["CUDA_VISIBLE_DEVICES"] = _gpu_ids(task.gpus, env.get("CUDA_VISIBLE_DEVICES"))
             env.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         env.update(task.env)
         env[ATTEMPT] = task.label
         return env
+
+    def _give_back(self, task: Task, python: interpreter.Interpreter) -> None:
+        if task.spare is not None:
+            self._spare.give_back(_python_of(task), python, task.spare)
 
     def _interpreter(self, wanted: str | None) -> interpreter.Interpreter:
         with self._lock:
@@ -108,12 +114,15 @@ class ProcessExecutor(Executor):
 
 
 class ProcessExecution(Execution):
-    """A started process and whatever it starts."""
+    """A started process and whatever it starts. `ended` is called when all of it has ended."""
 
-    def __init__(self, process: subprocess.Popen[bytes], label: str, children: Children) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], label: str, children: Children, ended: Callable[[], None]
+    ) -> None:
         self._process = process
         self._label = label
         self._children = children
+        self._ended = ended
         self._lock = threading.Lock()
         self._code: int | None = None
         self._closed = False
@@ -160,6 +169,7 @@ class ProcessExecution(Execution):
                 self._process.wait()
             self._children.end_left(self._process.pid, self._label)
             self._closed = True
+            self._ended()
 
     def _peek(self, flags: int) -> int | None:
         """Look for the exit code without reaping."""
@@ -190,6 +200,11 @@ class ProcessExecution(Execution):
             if self._peek(os.WNOHANG) is not None:
                 return True
         return False
+
+
+def _python_of(task: Task) -> str:
+    """The Python environment of an attempt."""
+    return f"{task.scratch}/env"
 
 
 def _gpu_ids(indices: tuple[int, ...], visible: str | None) -> str:

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import subprocess
 import threading
+from contextlib import suppress
 
 from dstack_core.home import dstack_home
 from dstack_local.interpreter import Interpreter
 
+_SEED_NAME = "zz_dstack_pip.pth"
+_MODES = (0o755, 0o644)
+_MADE = 946_684_800 * 10**9
+"""Time of all that is made: the year 2000, so that whatever is done to it later shows, even in the same instant."""
 _LAUNCHER = '#!/bin/sh\nexec "${0%/*}/python" -m pip "$@"\n'
 _SEED = """import glob, os, shutil, sys, sysconfig, zipfile
 places = [sysconfig.get_config_var("WHEEL_PKG_DIR"), "/usr/share/python-wheels"]
@@ -50,8 +56,9 @@ _lock = threading.Lock()
 def make(folder: str, interpreter: Interpreter) -> None:
     """Make the environment `folder`, which must not exist; raises OSError."""
     name = interpreter.name
-    packages = f"{folder}/lib/{name}/site-packages"
-    for path in (folder, f"{folder}/bin", f"{folder}/lib", f"{folder}/lib/{name}", packages):
+    folders = _folders(folder, name)
+    packages = folders[-1]
+    for path in folders:
         os.mkdir(path, 0o755)
     os.symlink("lib", f"{folder}/lib64")
     executable = interpreter.executable
@@ -66,11 +73,34 @@ def make(folder: str, interpreter: Interpreter) -> None:
     seed = _seed(interpreter)
     if seed:
         # Sorts last among .pth files, so that nothing a job installs comes after it.
-        _write(f"{packages}/zz_dstack_pip.pth", seed + "\n")
+        _write(f"{packages}/{_SEED_NAME}", seed + "\n")
     launcher = _LAUNCHER if seed else _no_pip(executable)
     _write(f"{folder}/bin/pip", launcher, 0o755)
     for pip in ("pip3", "pip" + name[len("python") :]):
         os.symlink("pip", f"{folder}/bin/{pip}")
+    for path in (*folders, *_files(folder, name)):
+        with suppress(FileNotFoundError):
+            os.utime(path, ns=(_MADE, _MADE))
+
+
+def is_as_made(folder: str, interpreter: Interpreter) -> bool:
+    """Whether nothing in the environment was added, removed, renamed, written to, or given another mode."""
+    name = interpreter.name
+    try:
+        found = [os.lstat(path) for path in (*_folders(folder, name), *filter(os.path.lexists, _files(folder, name)))]
+    except OSError:
+        return False
+    return all(status.st_mtime_ns == _MADE and stat.S_IMODE(status.st_mode) in _MODES for status in found)
+
+
+def _folders(folder: str, name: str) -> tuple[str, ...]:
+    return (folder, f"{folder}/bin", f"{folder}/lib", f"{folder}/lib/{name}", f"{folder}/lib/{name}/site-packages")
+
+
+def _files(folder: str, name: str) -> tuple[str, ...]:
+    """What is no folder and no link; the last is there only for an interpreter that came with pip."""
+    seed = f"{folder}/lib/{name}/site-packages/{_SEED_NAME}"
+    return (f"{folder}/pyvenv.cfg", f"{folder}/bin/pip", seed)
 
 
 def _write(path: str, text: str, mode: int = 0o644) -> None:
