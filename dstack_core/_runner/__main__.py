@@ -11,6 +11,7 @@ from dstack_core._runner.keeper import keep
 def main() -> int:
     """Exit code: 0 when this machine has nothing left to do in the run."""
     gc.set_threshold(100_000, 50, 100)  # imports make many objects and no garbage
+    sys.setswitchinterval(0.0005)  # its threads mostly wait for the disk: a job must not wait for the trace of another
     run, machine, remote = sys.argv[1:]
 
     def serve() -> int:
