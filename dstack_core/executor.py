@@ -22,7 +22,7 @@ def _tell_nobody(done: int, total: int) -> None:
     pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """One attempt, ready to start: templates are filled in, code and inputs lie in `root`.
 

@@ -193,8 +193,16 @@ class ExecutorSuite:
         (tmp_path / "scratch").mkdir()
         (tmp_path / "root").mkdir()
         null = os.open(os.devnull, os.O_WRONLY)
-        label, root, scratch = uuid.uuid4().hex, tmp_path / "root", tmp_path / "scratch"
-        task = Task(label, ("no-such-program",), root, scratch, ".", null, null, **self.task)
+        task = Task(
+            label=uuid.uuid4().hex,
+            argv=("no-such-program",),
+            root=tmp_path / "root",
+            scratch=tmp_path / "scratch",
+            working_dir=".",
+            stdout=null,
+            stderr=null,
+            **self.task,
+        )
         try:
             execution = executor.start(task)
         except JobError as error:

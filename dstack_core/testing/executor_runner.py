@@ -16,7 +16,17 @@ def start_and_hang(
 ) -> None:
     """Start `script` in `folder` and never look at it again. `more`: what each task of the suite has."""
     output = os.open(os.devnull, os.O_WRONLY)
-    task = Task(label, ("sh",), folder / "root", folder / "scratch", ".", output, output, script=script, **more)
+    task = Task(
+        label=label,
+        argv=("sh",),
+        root=folder / "root",
+        scratch=folder / "scratch",
+        working_dir=".",
+        stdout=output,
+        stderr=output,
+        script=script,
+        **more,
+    )
     started = open_executor().start(task)
     time.sleep(3600)
     started.close()

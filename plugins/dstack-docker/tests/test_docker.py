@@ -23,7 +23,7 @@ from dstack_docker.executor import DockerExecutor
 from dstack_docker.settings import DockerSettings
 
 from dstack_core.errors import InputError, JobError
-from dstack_core.executor import LostError
+from dstack_core.executor import LostError, Task
 from dstack_core.models import ArtifactSpec, JobSpec, Requirements
 from dstack_core.settings import check_settings
 from dstack_core.testing.executor import BEAT, Jobs
@@ -143,16 +143,21 @@ def test_output_is_not_kept_in_memory(new_jobs: Callable[..., Jobs], busybox: st
     job.out.unlink()
 
 
+def task_in(folder: Path, label: str, argv: tuple[str, ...], output: int, **more: Any) -> Task:
+    root, scratch = folder / "root", folder / "scratch"
+    root.mkdir()
+    scratch.mkdir()
+    return Task(
+        label=label, argv=argv, root=root, scratch=scratch, working_dir=".", stdout=output, stderr=output, **more
+    )
+
+
 def test_whoever_does_not_read_holds_the_job_up(new_jobs: Callable[..., Jobs], busybox: str, tmp_path: Path) -> None:
     read, write = os.pipe()
     jobs = new_jobs()
     script = tmp_path / "script"
     script.write_text("seq 1 400000; echo end > ended")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "scratch").mkdir()
-    from dstack_core.executor import Task
-
-    task = Task("held-up", ("sh",), tmp_path / "root", tmp_path / "scratch", ".", write, write, script, image=busybox)
+    task = task_in(tmp_path, "held-up", ("sh",), write, script=script, image=busybox)
     execution = jobs.executor.start(task)
     os.close(write)
     assert execution.wait(1) is None
@@ -168,12 +173,8 @@ def test_whoever_does_not_read_holds_the_job_up(new_jobs: Callable[..., Jobs], b
 
 @pytest.mark.timeout(45)  # the engine answers only to whom has read everything: a call of it takes its 60 s then
 def test_closing_does_not_wait_for_a_reader(new_jobs: Callable[..., Jobs], busybox: str, tmp_path: Path) -> None:
-    from dstack_core.executor import Task
-
     read, write = os.pipe()
-    (tmp_path / "root").mkdir()
-    (tmp_path / "scratch").mkdir()
-    task = Task("unread", ("yes",), tmp_path / "root", tmp_path / "scratch", ".", write, write, image=busybox)
+    task = task_in(tmp_path, "unread", ("yes",), write, image=busybox)
     execution = new_jobs().executor.start(task)
     os.close(write)
     assert execution.wait(0.5) is None

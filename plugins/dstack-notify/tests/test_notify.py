@@ -14,6 +14,7 @@ from dstack_notify.plugin import dstack_observer_settings, dstack_run_finished
 from dstack_core.errors import InputError
 from dstack_core.models import RunEvent
 from dstack_core.settings import check_settings
+from dstack_core.testing.waiting import until
 
 FAILED = RunEvent("grumpy-zebra-1", "train; touch /tmp/x", "failed", 1.5)
 COPY = "import os, sys; open(sys.argv[1], 'w').write(os.environ['DSTACK_EVENT'] + '\\n' + sys.stdin.read())"
@@ -69,12 +70,19 @@ def test_command_that_fails_is_an_error_to_log():
         notify(FAILED, {"command": ["no-such-program"]})
 
 
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_command_that_hangs_is_killed_with_what_it_started(tmp_path):
     code = f"sleep 1000 & echo $! > {tmp_path}/pid; wait"
     with pytest.raises(CommandError, match="sh did not end"):
         notify(FAILED, {"command": ["sh", "-c", code]})
     pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    until(lambda: not is_alive(pid), "what the command started is dead")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="notify-send is Linux's")
