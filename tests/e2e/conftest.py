@@ -34,6 +34,8 @@ __all__ = ["busybox", "conda_image", "engine", "python_image", "registry"]
 DSTACK = str(Path(sys.executable).with_name("dstack"))
 FAULTS = Path(__file__).with_name("faults")
 PATIENCE = 30.0
+LEAVING = 60.0
+"""Seconds for a runner to leave: on a busy disk the removal of an environment of ten thousand files took it 7."""
 """Seconds until a condition that should come true has not; much more than it takes on a busy machine."""
 T = TypeVar("T")
 
@@ -241,7 +243,7 @@ class Project:
             process.communicate()
         for terminal in self._terminals:
             terminal.close(force=True)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LEAVING
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.02)
         told = [f"{process.pid}: {' '.join(_arguments(process))}" for process in left]
