@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from dstack_core._cli.context import Context
 from dstack_core._cli.logtext import clean
-from dstack_core._cli.lookup import find_run
+from dstack_core._cli.lookup import everywhere, find_run, place_of
 from dstack_core._cli.render import one_line
-from dstack_core._cli.runs import Selection
+from dstack_core._cli.runs import Selection, newest
 from dstack_core._content.logs import LogCursor, LogReader
 from dstack_core._content.logwriting import ENTRY_LIMIT
 from dstack_core._engine.advance import advance
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import CLAIMED, WAITING, JobRecord, RunRecord
-from dstack_core._ledger.runs import active_runs, finished_runs, log_prefix
-from dstack_core.errors import DstackError
+from dstack_core._ledger.runs import active_runs, log_prefix
+from dstack_core.errors import DstackError, StoreError
 
 REPAIR: Final = 2.0
 """Seconds between checks that a run's machine is alive."""
@@ -38,7 +38,7 @@ class Watched:
     """
 
     def __init__(self, here: Context, name: str) -> None:
-        self._here = here
+        self.here = here
         self._repaired = 0.0
         self._tails: dict[tuple[str, int], LogCursor] = {}
         self.view = RunView(here.store, name)
@@ -55,7 +55,7 @@ class Watched:
         now = time.monotonic()
         if now - self._repaired > REPAIR:
             self._repaired = now
-            advance(self._here.engine, self.view)
+            advance(place_of(self.here, self.run).engine, self.view)
         else:
             self.view.refresh()
         self._sort()
@@ -71,7 +71,7 @@ class Watched:
 
     def _listen(self, job: JobRecord) -> None:
         number = len(job.attempts)
-        reader = LogReader(self._here.store, log_prefix(job.run, job.job, number))
+        reader = LogReader(self.here.store, log_prefix(job.run, job.job, number))
         cursor = self._tails.get((job.job, number))
         if cursor is None:
             self.said.pop(job.job, None)
@@ -104,10 +104,10 @@ class Board:
     def look(self) -> None:
         """Read how everything stands now."""
         self.problems = []
-        for name in self._names():
+        for name, there in self._names().items():
             try:
                 if name not in self._watched:
-                    self._watched[name] = Watched(self._here, name)
+                    self._watched[name] = Watched(there, name)
                 self._watched[name].look()
             except DstackError as error:
                 self._problem(error)
@@ -116,12 +116,22 @@ class Board:
         self.runs = sorted(self._shown(), key=lambda watched: -watched.run.submitted)
         self.ended = self._finished()
 
-    def _names(self) -> Iterable[str]:
+    def _names(self) -> Mapping[str, Context]:
         if self._only:
-            return [find_run(self._here.store, self._here.repo, self._only).name]
-        active = [document.value.name for document in active_runs(self._here.store, self._repo, self._problem)]
-        unfinished = (name for name, watched in self._watched.items() if not watched.view.finished)
-        return dict.fromkeys([*active, *unfinished])
+            there, run = find_run(self._here, self._only)
+            return {run.name: there}
+        unfinished = {name: watched.here for name, watched in self._watched.items() if not watched.view.finished}
+        active = {run.name: there for there in self._places() for run in self._active(there)}
+        return {**unfinished, **active}
+
+    def _places(self) -> Iterator[Context]:
+        return everywhere(self._here, self._problem)
+
+    def _active(self, there: Context) -> Iterator[RunRecord]:
+        try:
+            yield from (document.value for document in active_runs(there.store, self._repo, self._problem))
+        except StoreError as error:  # a remote that does not answer
+            self._problem(error)
 
     def _shown(self) -> Iterable[Watched]:
         return (watched for watched in self._watched.values() if self._only or not watched.view.finished)
@@ -132,7 +142,8 @@ class Board:
             return []
         found = {watched.run.name: watched.run for watched in self._watched.values() if watched.view.finished}
         most = self._selection.last if self._selection.last is not None else 0 if self.runs or found else 1
-        for run in finished_runs(self._here.store, self._repo, self._problem):
+        ended = newest(self._places(), self._repo, self._problem)
+        for run in ended if most or self._selection.everything else ():
             if len(found) >= (MOST_TAILS if self._selection.everything else most):
                 break
             found.setdefault(run.name, run)

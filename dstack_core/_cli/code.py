@@ -38,8 +38,8 @@ def diff(run: str, other: str | None, stat: bool, as_json: bool) -> None:
     It is what `git diff` shows, so `git apply -R` takes the code back to where it was.
     """
     here = context()
-    record = find_run(here.store, here.repo, run)
-    old, new = _of_run(here, record), _of_project(here, record) if other is None else _of_name(here, other)
+    there, record = find_run(here, run)
+    old, new = _of_run(there, record), _of_project(here, record) if other is None else _of_name(here, other)
     from dstack_core._content import difference
 
     found = difference.changes(old.tree, new.tree)
@@ -64,7 +64,8 @@ def checkout(run: str, folder: Path) -> None:
     from dstack_core._content.tree import load_tree
 
     here = context()
-    snapshot = _plan(here, find_run(here.store, here.repo, run)).snapshot
+    here, record = find_run(here, run)
+    snapshot = _plan(here, record).snapshot
     tree = load_tree(here.store, snapshot)
     with transfer_bar(f"Restoring the code of {run}") as progress:
         check_out(here.store, snapshot, folder, progress)
@@ -76,7 +77,7 @@ def _plan(here: Context, run: RunRecord) -> RunPlan:
 
 
 def _of_name(here: Context, run: str) -> Side:
-    return _of_run(here, find_run(here.store, here.repo, run))
+    return _of_run(*find_run(here, run))
 
 
 def _of_run(here: Context, run: RunRecord) -> Side:

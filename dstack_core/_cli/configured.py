@@ -52,7 +52,7 @@ class Value:
 
 def values(config: Config, models: Sequence[HasSettings]) -> Iterator[Value]:
     """Every key that there is, and those of plugins that are not installed."""
-    yield _written(config, DEFAULT.name, "The remote that is used when none is named.", "default")
+    yield _written(config, None, "The remote that `--remote` without a name means.", "default")
     for key in SWITCHES:
         about = "The only plugins that may be used." if key == "allow" else "Plugins that are not used."
         yield _written(config, None, about, "plugins", key)
@@ -61,6 +61,7 @@ def values(config: Config, models: Sequence[HasSettings]) -> Iterator[Value]:
     for name in dict.fromkeys([DEFAULT.name, *config.remotes]):
         for key in REMOTE:
             yield _written(config, getattr(DEFAULT, key), _REMOTE_ABOUT[key], "remotes", name, key)
+        yield from _own(config, name, models)
     for has in models:
         yield from setting_values(config, has)
     known = {has.name: settings.fields(has.model) for has in models}
@@ -71,6 +72,23 @@ def values(config: Config, models: Sequence[HasSettings]) -> Iterator[Value]:
                 problem = "there is no such setting" if name in known else f"no installed plugin has settings `{name}`"
                 place = config.locate("settings", name, key, key=True)
                 yield Value(f"settings.{name}.{key}", HIDDEN, place, "", True, problem)
+
+
+def _own(config: Config, remote: str, models: Sequence[HasSettings]) -> Iterator[Value]:
+    """What a remote has instead of the settings that all remotes share."""
+    known = {has.name: has for has in models}
+    for plugin, own in config.own_settings(remote).items():
+        for name, written in own.items():
+            steps = ("remotes", remote, "settings", plugin, name)
+            place, has = config.locate(*steps), known.get(plugin)
+            field = settings.fields(has.model).get(name) if has else None
+            if has is None or field is None:
+                problem = f"`{plugin}` has no such setting" if has else f"no installed plugin has settings `{plugin}`"
+                yield Value(".".join(steps), HIDDEN, place, "", True, problem)
+                continue
+            secret = settings.is_secret(field)
+            shown = HIDDEN if secret else written
+            yield Value(".".join(steps), shown, place, field.description or "", secret, problem_of(has, name, written))
 
 
 def setting_values(config: Config, has: HasSettings) -> Iterator[Value]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import getpass
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,36 @@ class Context:
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
+        self._all: dict[str | None, Context] = {None: self}
         self._properties: dict[str, OwnProperties] = {}
+
+    def at(self, remote: str | None) -> Context:
+        """The same invocation, with the remote of that name. Empty: the user's default one; None: this machine.
+
+        Raises:
+            InputError: the config is broken, or the name is empty and there is no default.
+            NotFoundError: there is no such remote.
+        """
+        from dstack_core._engine.remote import DEFAULT, find_remote
+
+        if remote in self._all:
+            return self._all[remote]
+        found = find_remote(remote)
+        name = None if found.name == DEFAULT.name else found.name
+        if name not in self._all:
+            other = copy.copy(self)
+            for made in ("remote", "store", "backend", "executors", "engine"):
+                other.__dict__.pop(made, None)
+            other.__dict__["remote"] = found
+            self._all[name] = other
+        return self._all[name]
+
+    def everywhere(self) -> Iterator[Context]:
+        """Here, then with each remote of the user's. Raises InputError when the config is broken."""
+        from dstack_core._engine.remote import remote_names
+
+        for name in remote_names():
+            yield self.at(name)
 
     def properties(self, provider: str, workflow: RawWorkflow | None = None) -> OwnProperties:
         """The provider of that name and what its own properties are; one object a command.
@@ -58,7 +89,7 @@ class Context:
 
     @functools.cached_property
     def remote(self) -> Remote:
-        """The user's default remote. Raises InputError when the config is broken, NotFoundError."""
+        """The one that is meant: `local`, unless this came from `at`. Raises InputError when the config is broken."""
         from dstack_core._engine.remote import find_remote
 
         return find_remote()

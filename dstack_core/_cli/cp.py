@@ -43,17 +43,17 @@ def cp(source: str, paths: tuple[str, ...], job: str | None, force: bool, as_jso
 
     if len(paths) > 2:
         raise click.UsageError("One SRC and one DST: to copy several, call it several times.")
-    here = context()
     wanted, to = paths[0] if len(paths) == 2 else ".", paths[-1]
-    kept = _of_job(kept_by(here, source), source, job)
-    chosen = _chosen(here.store, kept, place_of(wanted))
+    store, everything = kept_by(context(), source)
+    kept = _of_job(everything, source, job)
+    chosen = _chosen(store, kept, place_of(wanted))
     if not chosen:
         missing = NotFoundError(f"{source} has no {wanted if place_of(wanted) else 'artifacts'}")
         missing.hint = f"dstack ls -r {source}"
         raise suggest(missing, place_of(wanted), (one.artifact.path for one in kept))
     target, tree = _aimed(chosen, wanted, to)
     with transfer_bar(f"Copying {escaped(wanted)}") as progress:
-        found = copy_out(here.store, tree, target, force=force, progress=progress)
+        found = copy_out(store, tree, target, force=force, progress=progress)
     summary = {
         "source": source,
         "path": place_of(wanted) or ".",

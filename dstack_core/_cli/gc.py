@@ -11,6 +11,7 @@ import click
 from dstack_core._cli import words
 from dstack_core._cli.context import context
 from dstack_core._cli.lookup import confirm
+from dstack_core._cli.remotes import remote_option
 from dstack_core._cli.render import table, write_json
 
 WORDS: Final = {
@@ -30,9 +31,10 @@ FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"size": words.size, "count
 
 @click.command()
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would go.")
+@remote_option("The store of this remote.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
+def gc(dry_run: bool, remote: str | None, yes: bool, as_json: bool) -> None:
     """Free the space of what nothing refers to, in the whole store: of all repositories.
 
     Tags and runs keep their artifacts, code and logs; remove those that you do not need any more with `dstack rm` and
@@ -41,7 +43,7 @@ def gc(dry_run: bool, yes: bool, as_json: bool) -> None:
     from dstack_core._engine.collect import collect, find_garbage
     from dstack_core._engine.leftovers import leftovers, remove
 
-    store = context().store
+    store = context().at(remote).store
     found = _Sums()
     for leftover in leftovers():
         found.add(leftover.kind, leftover.size)

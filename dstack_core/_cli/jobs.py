@@ -11,14 +11,14 @@ import click
 
 from dstack_core._cli import words
 from dstack_core._cli.context import Context
-from dstack_core._cli.lookup import Warnings, find_run, suggest
+from dstack_core._cli.lookup import Warnings, suggest
 from dstack_core._cli.render import one_line, table, write_json
 from dstack_core._cli.runs import COLUMNS as RUN_COLUMNS
 from dstack_core._cli.runs import FORMATS as RUN_FORMATS
 from dstack_core._cli.runs import Row, look, moment, run_row, until
 from dstack_core._engine.outcome import attempts_allowed
 from dstack_core._ledger.records import FINISHED, WAITING, JobRecord, RunRecord
-from dstack_core._ledger.runs import read_job, read_plan
+from dstack_core._ledger.runs import read_job, read_plan, read_run
 from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.codec import loads
@@ -58,7 +58,7 @@ class JobsListing:
 
     def rows(self) -> list[Row]:
         """See `Listing`. A job whose record is damaged has a status of its own, so that the others can be seen."""
-        run = find_run(self._here.store, self._here.repo, self._name)
+        run = read_run(self._here.store, self._name).value
         status = run.status
         if status not in FINISHED:
             run, status = look(self._here, run, self._warn)

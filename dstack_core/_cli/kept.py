@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from dstack_core._cli.context import Context
 from dstack_core._cli.jobs import job_records
 from dstack_core._cli.lookup import find_run, find_tag, warn_of
+from dstack_core._ledger.records import RunRecord
+from dstack_core.artifact_store import ArtifactStore
 from dstack_core.models import Artifact
 
 
@@ -21,9 +23,13 @@ class Kept:
     workflow: str | None
 
 
-def kept_by(here: Context, source: str) -> list[Kept]:
-    """The artifacts of RUN or :TAG, in the order of the plan. Raises NotFoundError with close matches."""
-    return list(_of_tag(here, source[1:]) if source.startswith(":") else _of_run(here, source))
+def kept_by(here: Context, source: str) -> tuple[ArtifactStore, list[Kept]]:
+    """The store and the artifacts of RUN or :TAG, in the order of the plan. Raises NotFoundError with close matches."""
+    if source.startswith(":"):
+        there, tag = find_tag(here, here.repo, source[1:])
+        return there.store, [Kept(artifact, tag.workflow, tag.workflow) for artifact in tag.artifacts]
+    there, run = find_run(here, source)
+    return there.store, list(_of_run(there, run))
 
 
 def inside(path: str, folder: str) -> str | None:
@@ -59,13 +65,7 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def _of_run(here: Context, name: str) -> Iterator[Kept]:
-    run = find_run(here.store, here.repo, name)
+def _of_run(here: Context, run: RunRecord) -> Iterator[Kept]:
     for planned, job in job_records(here.store, run, warn_of):
         for artifact in job.artifacts:
             yield Kept(artifact, planned.name, planned.workflow)
-
-
-def _of_tag(here: Context, name: str) -> Iterator[Kept]:
-    tag = find_tag(here.store, here.repo, name)
-    return (Kept(artifact, tag.workflow, tag.workflow) for artifact in tag.artifacts)

@@ -61,8 +61,7 @@ def logs(
     Output goes where the job sent it, to stdout or stderr. A hole in a log, or an end that was never written, is told
     on stderr.
     """
-    here = context()
-    record = find_run(here.store, here.repo, run)
+    here, record = find_run(context(), run)
     if attach:
         if job or since or attempt or timestamps or as_json:
             raise click.UsageError("--attach follows the whole run: no other option or job goes with it.")

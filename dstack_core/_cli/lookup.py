@@ -2,39 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
-from dstack_core._cli.context import context
+from dstack_core._cli.context import Context, context
 from dstack_core._cli.render import one_line
 from dstack_core._ledger.records import RunRecord, TagRecord
 from dstack_core._ledger.runs import read_run, run_names
 from dstack_core._ledger.tags import read_tag, tag_names
-from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import DstackError, NotFoundError
 
+T = TypeVar("T")
 RECENT: Final = 200
 """Finished runs among which a name that does not exist is looked for."""
 
 
-def find_run(store: ArtifactStore, repo: str, name: str) -> RunRecord:
-    """The run of exactly that name. Raises NotFoundError with the names that come close."""
-    try:
-        return read_run(store, name).value
-    except NotFoundError as error:
-        raise suggest(error, name, run_names(store, repo, RECENT)) from None
+def find_run(here: Context, name: str) -> tuple[Context, RunRecord]:
+    """The run of exactly that name, on this machine or else on a remote, and where it was found.
+
+    Raises:
+        NotFoundError: there is none; with the names that come close.
+        DstackError: it is not on this machine, and a remote cannot be asked.
+    """
+    there, run = _find(here, name, lambda there: read_run(there.store, name).value, _run_names)
+    return place_of(there, run), run
 
 
-def find_tag(store: ArtifactStore, repo: str, name: str) -> TagRecord:
-    """The tag of exactly that name. Raises NotFoundError with the names that come close."""
-    try:
-        return read_tag(store, repo, name)
-    except NotFoundError as error:
-        raise suggest(error, name, tag_names(store, repo)) from None
+def place_of(there: Context, run: RunRecord) -> Context:
+    """The remote by whose machines a run of this store is done: the one that it names, if it is the user's, too."""
+    if run.remote == there.remote.name:
+        return there
+    with contextlib.suppress(DstackError):
+        named = there.at(run.remote)
+        if named.store.location == there.store.location:
+            return named
+    return there  # a teammate's, who has another name for it
+
+
+def find_tag(here: Context, repo: str, name: str) -> tuple[Context, TagRecord]:
+    """The tag of exactly that name, and where it was found; as `find_run` does."""
+    return _find(
+        here, name, lambda there: read_tag(there.store, repo, name), lambda there: tag_names(there.store, repo)
+    )
+
+
+def everywhere(here: Context, problem: Callable[[DstackError], None]) -> Iterator[Context]:
+    """This machine and each remote with another store, if it can be opened; about the others `problem` is told."""
+    seen: set[str] = set()
+    for there in here.everywhere():
+        try:
+            location = there.store.location
+        except DstackError as error:
+            problem(error)
+        else:
+            if location not in seen:
+                yield there
+            seen.add(location)
+
+
+def _find(
+    here: Context, name: str, read: Callable[[Context], T], names: Callable[[Context], Iterable[str]]
+) -> tuple[Context, T]:
+    missing: list[tuple[Context, NotFoundError]] = []
+    for there in here.everywhere():
+        try:
+            return there, read(there)
+        except NotFoundError as error:
+            missing.append((there, error))
+    known = itertools.chain.from_iterable(names(there) for there, _ in missing)
+    raise suggest(missing[0][1], name, known) from None
+
+
+def _run_names(there: Context) -> Iterable[str]:
+    return run_names(there.store, there.repo, RECENT)
 
 
 def suggest(error: NotFoundError, name: str, known: Iterable[str]) -> NotFoundError:
@@ -97,7 +143,7 @@ def complete_job(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
             here = context()
             from dstack_core._cli.jobs import read_run_plan
 
-            run = find_run(here.store, here.repo, str(ctx.params["run"]))
+            here, run = find_run(here, str(ctx.params["run"]))
             names = [job.name for job in read_run_plan(here.store, run).jobs]
     except Exception:  # completion must never disturb the shell
         return []
@@ -118,11 +164,11 @@ def _complete(ctx: click.Context, incomplete: str, *, runs: bool = False, tags: 
     names: list[str] = []
     try:
         with ctx.scope(cleanup=False):
-            here = context()
-            if runs:
-                names += run_names(here.store, here.repo, RECENT)
-            if tags is not None:
-                names += (tags + name for name in tag_names(here.store, here.repo))
+            for here in everywhere(context(), lambda _: None):
+                if runs:
+                    names += _run_names(here)
+                if tags is not None:
+                    names += (tags + name for name in tag_names(here.store, here.repo))
     except Exception:  # completion must never disturb the shell
         return []
     return [name for name in names if name.startswith(incomplete)]

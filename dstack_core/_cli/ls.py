@@ -29,11 +29,10 @@ FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"path": escaped, "size": w
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls(source: str, prefix: str | None, recursive: bool, total: bool, as_json: bool) -> None:
     """List the artifacts of RUN or :TAG; with PREFIX, what is in that folder of them."""
-    here = context()
-    kept = kept_by(here, source)
+    store, kept = kept_by(context(), source)
     below = place_of(prefix)
     if below or recursive:
-        rows = list(_contents(here.store, kept, below, recursive=recursive))
+        rows = list(_contents(store, kept, below, recursive=recursive))
     else:
         rows = [_row(one, one.artifact.path, "artifact", one.artifact.size, one.artifact.files) for one in kept]
     if below and not rows:

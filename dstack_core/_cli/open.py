@@ -33,8 +33,8 @@ def open_(run: str, job: str | None, no_wait: bool, no_browser: bool) -> None:
 
     A job has ports if its workflow asks for them with `ports`, and listens on PORT_0, PORT_1, and so on.
     """
-    here = context()
-    found = _served(here, find_run(here.store, here.repo, run).name, job, wait=not no_wait)
+    here, record = find_run(context(), run)
+    found = _served(here, record.name, job, wait=not no_wait)
     urls = [address(port) for port in found.ports]
     if not no_wait:
         _await(here, found)

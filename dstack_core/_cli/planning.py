@@ -16,6 +16,7 @@ from dstack_core._cli.images import Images, is_special
 from dstack_core._cli.lookup import find_tag
 from dstack_core._cli.target import EVERYTHING, Target
 from dstack_core._content.snapshot import Snapshot, scan_snapshot
+from dstack_core._engine.remote import DEFAULT
 from dstack_core._plan.build import Request, Surroundings, make_plan
 from dstack_core._plan.fit import fit
 from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
@@ -61,7 +62,7 @@ def plan_for(context: Context, target: Target) -> Planned:
     )
 
     def tags(repo: str, name: str) -> tuple[Artifact, ...]:
-        return find_tag(context.store, repo, name).artifacts
+        return find_tag(context, repo, name)[1].artifacts
 
     definitions = _Definitions(context, target, snapshot.repo)
     plan = make_plan(
@@ -203,12 +204,11 @@ class _Definitions:
             mine = name in self._targets
             own = self._context.properties(raw.provider, raw)
             workflow = resolve(raw, own, target.overrides if mine else {}, target.args if mine else (), os.environ)
-        if workflow.remote and not target.options.get("local"):
-            hint = "--local runs it here"
+        if workflow.remote and not target.options.get("local") and self._context.remote.name == DEFAULT.name:
             raise InputError(
-                f"`{workflow.name}` asks for a remote machine, and no remote is configured",
+                f"`{workflow.name}` asks for a remote machine, and this run is of this one",
                 where=workflow.where,
-                hint=hint,
+                hint=f"dstack run -r {target.name} runs all of it on the remote; --local all of it here",
             )
         return workflow, own.job_spec(workflow)
 

@@ -33,7 +33,8 @@ def ps(run: str | None, everything: bool, last: int | None, all_repos: bool, wat
     else:
         from dstack_core._cli.jobs import JobsListing
 
-        shown = JobsListing(here, find_run(here.store, here.repo, run).name)
+        there, record = find_run(here, run)
+        shown = JobsListing(there, record.name)
     if not watch:
         shown.print(as_json=as_json)
     elif sys.stdout.isatty() and not as_json:

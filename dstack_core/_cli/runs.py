@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -12,11 +13,12 @@ import click
 
 from dstack_core._cli import words
 from dstack_core._cli.context import Context
-from dstack_core._cli.lookup import Warnings
+from dstack_core._cli.lookup import Warnings, everywhere, place_of
 from dstack_core._cli.render import table
+from dstack_core._engine.remote import DEFAULT
 from dstack_core._ledger.records import FINISHED, RunRecord
 from dstack_core._ledger.runs import active_runs, file_finished, finished_runs
-from dstack_core.errors import DstackError
+from dstack_core.errors import DstackError, StoreError
 
 Row = dict[str, Any]
 
@@ -68,7 +70,9 @@ class RunsListing:
         """See `Listing`. Reads no more than what is shown."""
         runs = list(self._runs())
         others = any(run.user != self._here.user for run, _ in runs)
-        self.columns = COLUMNS + (("user",) if others else ()) + (("repo",) if self._selection.all_repos else ())
+        remote = any(run.remote != DEFAULT.name for run, _ in runs)
+        more = {"remote": remote, "user": others, "repo": self._selection.all_repos}
+        self.columns = (*COLUMNS, *(column for column, shown in more.items() if shown))
         return [run_row(run, status) for run, status in runs]
 
     def print(self, *, as_json: bool) -> None:
@@ -80,17 +84,43 @@ class RunsListing:
             click.echo("No runs yet. Start one with: dstack run WORKFLOW")
 
     def _runs(self) -> Iterator[tuple[RunRecord, str]]:
-        repo = None if self._selection.all_repos else self._here.repo
-        active = [document.value for document in active_runs(self._here.store, repo, self._warn)]
-        looked = [look(self._here, run, self._warn) for run in active]
-        going = [pair for pair in looked if pair[0].status not in FINISHED]
-        for run, _ in looked:
-            if run.status in FINISHED:
-                file_finished(self._here.store, run)  # it ended just now, and perhaps nobody has filed it yet
+        places = list(everywhere(self._here, self._warn))
+        going = [pair for there in places for pair in self._active(there)]
         yield from sorted(going, key=lambda pair: -pair[0].submitted)
         most = self._selection.last if self._selection.last is not None else 0 if going else 1
-        finished = finished_runs(self._here.store, repo, self._warn)
-        yield from ((run, run.status) for run in islice(finished, None if self._selection.everything else most))
+        if most or self._selection.everything:
+            finished = newest(places, self._repo, self._warn)
+            yield from ((run, run.status) for run in islice(finished, None if self._selection.everything else most))
+
+    @property
+    def _repo(self) -> str | None:
+        return None if self._selection.all_repos else self._here.repo
+
+    def _active(self, there: Context) -> Iterator[tuple[RunRecord, str]]:
+        """Those that are still active after they were looked at."""
+        try:
+            active = [document.value for document in active_runs(there.store, self._repo, self._warn)]
+        except StoreError as error:  # a remote that does not answer
+            self._warn(error)
+            return
+        for found in active:
+            run, status = look(place_of(there, found), found, self._warn)
+            if run.status in FINISHED:
+                file_finished(there.store, run)  # it ended just now, and perhaps nobody has filed it yet
+            else:
+                yield run, status
+
+
+def newest(places: Iterable[Context], repo: str | None, problem: Callable[[DstackError], None]) -> Iterator[RunRecord]:
+    """The finished runs of all these, the last one first. Reads no more than what is taken."""
+
+    def of(there: Context) -> Iterator[RunRecord]:
+        try:
+            yield from finished_runs(there.store, repo, problem)
+        except StoreError as error:  # a remote that does not answer
+            problem(error)
+
+    return heapq.merge(*map(of, places), key=lambda run: -(run.finished or 0.0))
 
 
 def look(here: Context, run: RunRecord, problem: Callable[[DstackError], None]) -> tuple[RunRecord, str]:

@@ -9,6 +9,7 @@ import click
 
 from dstack_core._cli.context import context
 from dstack_core._cli.lookup import confirm, warn
+from dstack_core._cli.remotes import remote_option
 from dstack_core._cli.render import table
 from dstack_core._engine.secrets import check_secret_name, no_secret, open_secrets
 from dstack_core.errors import ConflictError, InputError
@@ -20,31 +21,35 @@ MASKED = 4
 """Characters from which on a secret is masked in logs."""
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_remote = remote_option("In the secret store of this remote.")
 
 
 @click.group(invoke_without_command=True)
+@_remote
 @_json
 @click.pass_context
-def secrets(ctx: click.Context, as_json: bool) -> None:
+def secrets(ctx: click.Context, remote: str | None, as_json: bool) -> None:
     """List the names of the repository's secrets; add, update and delete them.
 
     A workflow uses them as `${{ secrets.NAME }}`, in `env` and in its commands. Values are masked in logs.
     """
     if ctx.invoked_subcommand is None:
-        _list(as_json)
+        _list(remote, as_json)
 
 
 @secrets.command("list")
+@_remote
 @_json
-def list_(as_json: bool) -> None:
+def list_(remote: str | None, as_json: bool) -> None:
     """List the names of the repository's secrets."""
-    _list(as_json)
+    _list(remote, as_json)
 
 
 def _complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     try:
         with ctx.scope(cleanup=False):
-            return [name for name in _store().list(context().repo) if name.startswith(incomplete)]
+            known = _store(ctx.params.get("remote")).list(context().repo)
+            return [name for name in known if name.startswith(incomplete)]
     except Exception:  # completion must never disturb the shell
         return []
 
@@ -56,10 +61,11 @@ _rest = click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="")
 @secrets.command()
 @click.argument("name")
 @_rest
-def add(name: str, rest: tuple[str, ...]) -> None:
+@_remote
+def add(name: str, rest: tuple[str, ...], remote: str | None) -> None:
     """Add a secret. Asks for its value, or reads it from stdin: all of it but one line break at the end."""
     _refuse(rest)
-    store, repo = _store(), context().repo
+    store, repo = _store(remote), context().repo
     if check_secret_name(name) in store.list(repo):
         raise ConflictError(f"the secret {name} exists", hint=f"dstack secrets update {name}")
     _put(store, repo, name, "added")
@@ -68,10 +74,11 @@ def add(name: str, rest: tuple[str, ...]) -> None:
 @secrets.command()
 @click.argument("name", shell_complete=_complete)
 @_rest
-def update(name: str, rest: tuple[str, ...]) -> None:
+@_remote
+def update(name: str, rest: tuple[str, ...], remote: str | None) -> None:
     """Give a secret another value, as `add` does. Jobs that run keep the old one."""
     _refuse(rest)
-    store, repo = _store(), context().repo
+    store, repo = _store(remote), context().repo
     known = store.list(repo)
     if check_secret_name(name) not in known:
         raise no_secret(name, known)
@@ -80,10 +87,11 @@ def update(name: str, rest: tuple[str, ...]) -> None:
 
 @secrets.command()
 @click.argument("name", shell_complete=_complete)
+@_remote
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def delete(name: str, yes: bool) -> None:
+def delete(name: str, remote: str | None, yes: bool) -> None:
     """Delete a secret. Jobs that run keep it; those that need it from then on fail."""
-    store, repo = _store(), context().repo
+    store, repo = _store(remote), context().repo
     known = store.list(repo)
     if name not in known:
         raise no_secret(check_secret_name(name), known)
@@ -92,17 +100,17 @@ def delete(name: str, yes: bool) -> None:
     click.echo(f"{name}: deleted")
 
 
-def _list(as_json: bool) -> None:
+def _list(remote: str | None, as_json: bool) -> None:
     repo = context().repo
-    rows = [{"name": name, "repo": repo} for name in _store().list(repo)]
+    rows = [{"name": name, "repo": repo} for name in _store(remote).list(repo)]
     if rows or as_json:
         table(("name",), rows, json=as_json)
     else:
         click.echo(f"No secrets of {repo} yet. Add one with: dstack secrets add NAME")
 
 
-def _store() -> SecretStore:
-    return open_secrets(context().plugins, context().remote)
+def _store(remote: str | None) -> SecretStore:
+    return open_secrets(context().plugins, context().at(remote).remote)
 
 
 def _refuse(rest: tuple[str, ...]) -> None:

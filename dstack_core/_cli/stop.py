@@ -12,7 +12,8 @@ import click
 
 from dstack_core._cli import words
 from dstack_core._cli.context import Context, context
-from dstack_core._cli.lookup import Warnings, complete_run, confirm, find_run, warn_of
+from dstack_core._cli.lookup import Warnings, complete_run, confirm, find_run, place_of, warn_of
+from dstack_core._cli.remotes import remote_option
 from dstack_core._ledger.records import FINISHED, RunRecord
 from dstack_core._ledger.runs import active_runs, ask_to_end
 from dstack_core.errors import DstackError
@@ -25,10 +26,11 @@ LONGEST_PAUSE: Final = 0.5
 @click.command()
 @click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
 @click.option("-a", "--all", "everything", is_flag=True, help="All active runs of the repository.")
+@remote_option("With --all: those of this remote.")
 @click.option("-x", "--abort", is_flag=True, help="At once: jobs get no time to end, artifacts are not saved.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", default=True, help="Return when the runs have ended (the default), or at once.")
-def stop(runs: tuple[str, ...], everything: bool, abort: bool, yes: bool, wait: bool) -> None:
+def stop(runs: tuple[str, ...], everything: bool, remote: str | None, abort: bool, yes: bool, wait: bool) -> None:
     """End runs: their jobs get SIGTERM and 10 seconds, then what they have of artifacts is saved.
 
     Names are exact. A run that is finished already is said so, and is no error.
@@ -37,33 +39,34 @@ def stop(runs: tuple[str, ...], everything: bool, abort: bool, yes: bool, wait: 
         raise click.UsageError("Name the runs to stop, or use --all for all active ones.")
     here = context()
     if everything:
-        going = [document.value for document in active_runs(here.store, here.repo, warn_of)]
+        here = here.at(remote)
+        going = [(place_of(here, run.value), run.value) for run in active_runs(here.store, here.repo, warn_of)]
     else:
-        found = [find_run(here.store, here.repo, name) for name in dict.fromkeys(runs)]
-        going = [run for run in found if run.status not in FINISHED]
-        for run in found:
+        found = [find_run(here, name) for name in dict.fromkeys(runs)]
+        going = [(there, run) for there, run in found if run.status not in FINISHED]
+        for _, run in found:
             if run.status in FINISHED:
                 click.echo(f"{run.name} is finished already: {run.status}")
     if not going:
         if everything:
             click.echo("No run is active.")
         return
-    confirm(f"{'Abort' if abort else 'Stop'} {', '.join(run.name for run in going)}?", yes=yes)
-    _end(here, going, "abort" if abort else "stop", wait=wait)
+    confirm(f"{'Abort' if abort else 'Stop'} {', '.join(run.name for _, run in going)}?", yes=yes)
+    _end(going, "abort" if abort else "stop", wait=wait)
 
 
-def _end(here: Context, runs: list[RunRecord], desired: str, *, wait: bool) -> None:
+def _end(runs: list[tuple[Context, RunRecord]], desired: str, *, wait: bool) -> None:
     """Ask all before waiting for any. One that cannot be ended does not keep the others from it."""
     errors: list[DstackError] = []
-    asked: list[str] = []
-    for run in runs:
+    asked: list[tuple[Context, str]] = []
+    for there, run in runs:
         with _collect(errors):
-            ask_to_end(here.store, run.name, desired)
-            asked.append(run.name)
+            ask_to_end(there.store, run.name, desired)
+            asked.append((there, run.name))
     try:
-        for name in asked:
+        for there, name in asked:
             with _collect(errors):
-                _wait(here, name, wait=wait)
+                _wait(there, name, wait=wait)
     except KeyboardInterrupt:
         click.echo("\nTold to end, and not waited for: dstack ps", err=True)
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +13,13 @@ import click
 
 from dstack_core._cli import words
 from dstack_core._cli.context import Context, context
-from dstack_core._cli.lookup import complete_run, complete_tag, confirm, find_run, find_tag, warn, warn_of
+from dstack_core._cli.lookup import complete_run, complete_tag, confirm, everywhere, find_run, find_tag, warn, warn_of
+from dstack_core._cli.remotes import remote_option
 from dstack_core._cli.render import table
 from dstack_core._cli.runs import ago, look, moment
+from dstack_core._engine.remote import DEFAULT
 from dstack_core._ledger import tags as ledger
-from dstack_core._ledger.records import FINISHED, TagRecord
+from dstack_core._ledger.records import FINISHED, RunRecord, TagRecord
 from dstack_core.errors import ConflictError, InputError, JobError, StoreError
 from dstack_core.models import Artifact
 
@@ -61,8 +63,9 @@ def list_(as_json: bool) -> None:
     metavar="PATH",
     help="Upload this file or folder instead; can be given several times.",
 )
+@remote_option("With -a: upload to this remote. A run's tag is where the run is.")
 @click.option("-f", "--move", is_flag=True, help="Move the tag if it exists.")
-def add(tag: str, run: str | None, paths: tuple[Path, ...], move: bool) -> None:
+def add(tag: str, run: str | None, paths: tuple[Path, ...], remote: str | None, move: bool) -> None:
     """Name the artifacts of RUN, or of local files and folders (-a PATH).
 
     Uploaded paths are relative to the project, so that a workflow that depends on the tag finds them at the same
@@ -73,26 +76,28 @@ def add(tag: str, run: str | None, paths: tuple[Path, ...], move: bool) -> None:
 
     if (run is None) != bool(paths):
         raise click.UsageError("Give a RUN, or files and folders with -a PATH.")
-    here = context()
     name = check_tag(tag.removeprefix(":"))
+    here, record = find_run(context(), run) if run is not None else (context().at(remote), None)
     if not move and here.store.exists(ledger.tag_key(here.repo, name)):
         raise ConflictError(f"the tag {name} exists", hint="--move moves it")  # before anything is uploaded
     with saving(here.store, f"dstack tags add {name}"):
-        record = _of_run(here, name, run) if run is not None else _uploaded(here, name, paths)
-        ledger.write_tag(here.store, record, move=move)
-    shown = ", ".join(artifact.path for artifact in record.artifacts)
-    click.echo(f"{name}: {shown} ({words.size(sum(artifact.size for artifact in record.artifacts))})")
+        made = _of_run(here, name, record) if record is not None else _uploaded(here, name, paths)
+        ledger.write_tag(here.store, made, move=move)
+    shown = ", ".join(artifact.path for artifact in made.artifacts)
+    click.echo(f"{name}: {shown} ({words.size(sum(artifact.size for artifact in made.artifacts))})")
 
 
 @tags.command()
 @click.argument("tag", shell_complete=complete_tag)
+@remote_option("That of this remote.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def delete(tag: str, yes: bool) -> None:
+def delete(tag: str, remote: str | None, yes: bool) -> None:
     """Delete a tag. Runs and their artifacts stay."""
-    here = context()
+    here = context().at(remote)
     name = tag.removeprefix(":")
     try:
-        find_tag(here.store, here.repo, name)
+        if remote is None:
+            here, _ = find_tag(here, here.repo, name)
     except StoreError as error:
         warn_of(error)  # a damaged tag can be deleted, too
     confirm(f"Delete the tag {name}?", yes=yes)
@@ -102,15 +107,26 @@ def delete(tag: str, yes: bool) -> None:
 
 def _list(as_json: bool) -> None:
     here = context()
-    rows = [_row(tag) for tag in ledger.tags(here.store, here.repo, warn_of)]
+    rows = [_row(tag, there.remote.name) for there in everywhere(here, warn_of) for tag in _tags(there)]
     if rows or as_json:
-        others = any(row["user"] != here.user for row in rows)
-        table((*COLUMNS, *(["user"] if others else [])), rows, json=as_json, formats=FORMATS)
+        more = {
+            "remote": any(row["remote"] != DEFAULT.name for row in rows),
+            "user": any(row["user"] != here.user for row in rows),
+        }
+        columns = (*COLUMNS, *(column for column, shown in more.items() if shown))
+        table(columns, rows, json=as_json, formats=FORMATS)
     else:
         click.echo("No tags yet. Add one with: dstack tags add TAG RUN")
 
 
-def _row(tag: TagRecord) -> dict[str, Any]:
+def _tags(there: Context) -> Iterator[TagRecord]:
+    try:
+        yield from ledger.tags(there.store, there.repo, warn_of)
+    except StoreError as error:  # a remote that does not answer
+        warn_of(error)
+
+
+def _row(tag: TagRecord, remote: str) -> dict[str, Any]:
     return {
         "tag": tag.name,
         "workflow": tag.workflow,
@@ -120,14 +136,15 @@ def _row(tag: TagRecord) -> dict[str, Any]:
         "size": sum(a.size for a in tag.artifacts),
         "user": tag.user,
         "repo": tag.repo,
+        "remote": remote,
     }
 
 
-def _of_run(here: Context, name: str, run: str) -> TagRecord:
+def _of_run(here: Context, name: str, record: RunRecord) -> TagRecord:
     from dstack_core._engine.tagging import tag_of
     from dstack_core._engine.view import RunView
 
-    record = find_run(here.store, here.repo, run)
+    run = record.name
     if record.status not in FINISHED:
         record, status = look(here, record, warn_of)
         if record.status not in FINISHED:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from dstack_core._cli.context import Context, context
+from dstack_core._cli.remotes import complete_remote
 from dstack_core.errors import DstackError, InputError, NotFoundError, PluginError
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ def planning_options() -> list[click.Option]:
     """What `run` and `plan` have in common."""
     return [
         click.Option(["local", "--local"], is_flag=True, help="Run here, whatever the workflow asks for."),
+        click.Option(
+            ["remote", "-r", "--remote"],
+            is_flag=False,
+            flag_value="",
+            metavar="[NAME]",
+            shell_complete=complete_remote,
+            help="Run on this remote; without a name on the default one.",
+        ),
         click.Option(
             ["force", "--force"],
             is_flag=False,
@@ -100,6 +109,7 @@ class TargetCommand(click.Command):
         """First reading: up to the workflow's name, which is the first word that is not an option or its value."""
         if not args:
             return super().parse_args(ctx, args)
+        args = _with_remotes(args)
         # `--force` takes a name or none: before the workflow's name it can only mean none.
         masked = [f"--force={EVERYTHING}" if arg == "--force" else arg for arg in args]
         first = click.Command(self.name, params=[*self._options], context_settings={"allow_interspersed_args": False})
@@ -144,7 +154,7 @@ class TargetCommand(click.Command):
         target: Target | None = ctx.meta.get("target")
         if target is None:
             raise click.UsageError("name a workflow, or a provider", ctx)
-        return self._act(context(), target)
+        return self._act(_place(target), target)
 
     def _read(self, ctx: click.Context, name: str, rest: list[str]) -> Target:
         """Second reading: everything but the name."""
@@ -171,6 +181,42 @@ class TargetCommand(click.Command):
             specs[key].name: list(values[key]) if isinstance(values[key], tuple) else values[key] for key in given
         }
         return target
+
+
+def _place(target: Target) -> Context:
+    """Where it is to run. Raises InputError, NotFoundError."""
+    from dstack_core._workflow.resolve import wants_remote
+
+    local, remote = target.options.get("local"), target.options.get("remote")
+    if local and remote is not None:
+        raise click.UsageError("--local and --remote contradict each other.")
+    if remote is not None or local or target.raw is None or not wants_remote(target.raw):
+        return context().at(remote)
+    try:
+        return context().at("")
+    except InputError as error:
+        error.message = f"`{target.name}` asks for a remote machine, and {error.message}"
+        error.hint = f"{error.hint}; --local runs it here"
+        error.where = error.where or target.raw.where
+        raise
+
+
+def _with_remotes(args: Sequence[str]) -> list[str]:
+    """Each `--remote` with its name or without one, told apart from the workflow's name that may follow."""
+    from dstack_core._engine.remote import remote_names
+
+    made: list[str] = []
+    rest = iter(enumerate(args))
+    for at, arg in rest:
+        if arg == "--":
+            return [*made, *args[at:]]
+        if arg in ("-r", "--remote"):
+            named = args[at + 1 : at + 2]
+            name = next(rest)[1] if named and named[0] in remote_names() else ""
+            made.append(f"--remote={name}")
+        else:
+            made.append(arg)
+    return made
 
 
 class _WorkflowCommand(click.Command):

@@ -14,6 +14,7 @@ from dstack_core._cli.lookup import complete_run, find_run, suggest, warn_of
 from dstack_core._cli.render import table, write_json
 from dstack_core._ledger import traces
 from dstack_core._ledger.records import SUCCESS, JobRecord, RunRecord
+from dstack_core._ledger.runs import read_run
 from dstack_core._ledger.traces import Trace
 from dstack_core._plan.job import PlannedJob
 from dstack_core._plan.key import base_key, definition
@@ -34,8 +35,8 @@ def complete_job(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     """For the shell: names of the jobs of the run that is named before."""
     try:
         with ctx.scope(cleanup=False):
-            store = context().store
-            plan = read_run_plan(store, find_run(store, "", ctx.params["run"]))
+            there, run = find_run(context(), ctx.params["run"])
+            plan = read_run_plan(there.store, run)
     except Exception:  # completion must never disturb the shell
         return []
     return [job.name for job in plan.jobs if job.name.startswith(incomplete)]
@@ -52,8 +53,7 @@ def why(run: str, job: str | None, as_json: bool) -> None:
     or all of the code when they could not be observed; then the reason is shown. Of a job that was reused it is what
     the job that made its artifacts had read.
     """
-    here = context()
-    record = find_run(here.store, here.repo, run)
+    here, record = find_run(context(), run)
     found = _jobs(here.store, record)
     if job is not None and job not in found:
         raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, found)
@@ -134,7 +134,7 @@ def _trace(store: ArtifactStore, run: RunRecord, found: Found, name: str) -> Tra
     trace = traces.of_job(store, planned.repo, planned.workflow, key, by_run, by_job)
     if trace is None and job.reused_from:  # `--reuse latest`: its key was another one
         try:
-            source = find_run(store, run.repo, by_run)
+            source = read_run(store, by_run).value
             others = _jobs(store, source)
         except NotFoundError:
             return None

@@ -75,7 +75,12 @@ class Config:
     def remotes(self) -> Mapping[str, Mapping[str, str]]:
         """By name: which plugins go together."""
         remotes = self._root.get("remotes") or {}
-        return {name: {k: v for k, v in (of or {}).items() if v is not None} for name, of in remotes.items()}
+        return {name: {k: v for k, v in (of or {}).items() if k in REMOTE and v} for name, of in remotes.items()}
+
+    def own_settings(self, remote: str) -> Mapping[str, Mapping[str, Any]]:
+        """By the name of a plugin, what one remote has instead of `settings`."""
+        own = ((self._root.get("remotes") or {}).get(remote) or {}).get("settings") or {}
+        return {name: {k: v for k, v in (of or {}).items() if v is not None} for name, of in own.items()}
 
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
@@ -155,9 +160,11 @@ def _checked(config: Config) -> Mapping[str, Any]:
         raise _wrong(config, "must be a mapping with `allow` and `disable`", "plugins")
     _text(config, root.get("default"), "default")
     for name, remote in _mapping(config, root.get("remotes"), "remotes").items():
-        _known(config, _mapping(config, remote, "remotes", name), REMOTE, "remotes", name)
-        for key, value in (remote or {}).items():
-            _text(config, value, "remotes", name, key)
+        _known(config, _mapping(config, remote, "remotes", name), (*REMOTE, "settings"), "remotes", name)
+        for key in REMOTE:
+            _text(config, (remote or {}).get(key), "remotes", name, key)
+        for plugin, own in _mapping(config, (remote or {}).get("settings"), "remotes", name, "settings").items():
+            _mapping(config, own, "remotes", name, "settings", plugin)
     for name, settings in _mapping(config, root.get("settings"), "settings").items():
         _mapping(config, settings, "settings", name)
     return cast("Mapping[str, Any]", root)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from dstack_core._config.reading import Config
-from dstack_core.errors import NotFoundError
+from dstack_core.errors import InputError, NotFoundError
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ DEFAULT: Final = Remote(
 
 
 def find_remote(name: str | None = None) -> Remote:
-    """The remote of that name; None: the user's default.
+    """The remote of that name. None: this machine. Empty: the user's `default`, or the only one that there is.
 
     Raises:
-        NotFoundError: there is none.
-        InputError: the user's config is broken.
+        NotFoundError: there is none of that name.
+        InputError: the user's config is broken, or does not say which remote is the default.
     """
     config = Config.read()
-    chosen = name or config.default or DEFAULT.name
+    chosen = _default(config) if name == "" else name or DEFAULT.name
     if chosen != DEFAULT.name and chosen not in config.remotes:
         from dstack_core._suggest import close_match
 
@@ -60,4 +60,22 @@ def find_remote(name: str | None = None) -> Remote:
             hint=f"did you mean {close}?" if close else "dstack config --show",
             where=None if name else config.locate("default"),
         )
-    return replace(DEFAULT, name=chosen, settings=config.settings, **config.remotes.get(chosen, {}))
+    own = config.own_settings(chosen)
+    settings = {**config.settings, **{plugin: {**config.settings.get(plugin, {}), **own[plugin]} for plugin in own}}
+    return replace(DEFAULT, name=chosen, settings=settings, **config.remotes.get(chosen, {}))
+
+
+def remote_names() -> list[str]:
+    """`local`, then the remotes of the user's config. Raises InputError when it is broken."""
+    return list(dict.fromkeys([DEFAULT.name, *Config.read().remotes]))
+
+
+def _default(config: Config) -> str:
+    others = [name for name in config.remotes if name != DEFAULT.name]
+    if config.default:
+        return config.default
+    if len(others) == 1:
+        return others[0]
+    if not others:
+        raise InputError("no remote is configured", hint="dstack config")
+    raise InputError(f"which remote? There are {', '.join(others)}", hint="dstack config set default NAME")

@@ -56,7 +56,6 @@ COMMON: Final = (
     _option("gpu_memory", "text", "Memory per GPU, e.g. 16GB.", "SIZE"),
     _option("shm_size", "text", "Size of /dev/shm, e.g. 8GB.", "SIZE"),
     _option("interruptible", "flag", "Take a spot machine."),
-    _option("remote", "flag", "Take a machine that is not this one."),
     _option("python", "text", "Version of Python, e.g. 3.11.", "VERSION"),
     _option("image", "text", "Container image to run in.", "IMAGE"),
     _option("executor", "text", "How to run it: process, docker, or what a plugin brings.", "NAME"),
@@ -70,7 +69,7 @@ COMMON: Final = (
 _SCALARS: Final[dict[Any, Kind]] = {str: "text", int: "integer", float: "number", bool: "flag"}
 
 
-RESERVED: Final = frozenset("-d --detach -t --tag --local --force --reuse --json -h --help".split())
+RESERVED: Final = frozenset("-d --detach -t --tag --local -r --remote --force --reuse --json -h --help".split())
 """How the options of `dstack run` and `dstack plan` themselves are written."""
 
 

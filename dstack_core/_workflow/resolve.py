@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from dstack_core._suggest import close_match
 from dstack_core._workflow import schema, template
-from dstack_core._workflow.fields import WrongValue, gpu
+from dstack_core._workflow.fields import WrongValue, flag, gpu
 from dstack_core._workflow.load import RawWorkflow
 from dstack_core._workflow.references import check_references, dotted, texts
 from dstack_core.errors import DstackError, InputError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dstack_core._workflow.own import OwnProperties
 
 _LATER: Final = {"nodes"}
-_RESOURCES: Final = {*schema.RESOURCES, "gpu_name", "gpu_memory"} - {"local"}  # `--local` is of `run` and `plan`
+_RESOURCES: Final = {*schema.RESOURCES, "gpu_name", "gpu_memory"} - {"local", "remote"}  # options of `run` and `plan`
 _LISTS: Final = {"dep": "deps", "artifact": "artifacts", "input": "inputs"}
 
 
@@ -57,6 +57,15 @@ def ad_hoc(
 ) -> Workflow:
     """A workflow without YAML, named like its provider. Raises as `resolve` does."""
     return resolve(RawWorkflow(provider_name, {"provider": provider_name}), own, overrides, args, environ)
+
+
+def wants_remote(raw: RawWorkflow) -> bool:
+    """Whether its `resources` have `remote: true`. What is wrong there is told by `resolve`."""
+    resources = raw.data.get("resources")
+    try:
+        return isinstance(resources, Mapping) and flag(resources.get("remote", False))
+    except WrongValue:
+        return False
 
 
 class _Resolution:
@@ -165,8 +174,6 @@ class _Resolution:
 
     def _override_resources(self, fields: dict[str, Any], given: dict[str, Any], parts: Mapping[str, Any]) -> None:
         before = fields.get("resources", Requirements())
-        if "remote" in given:
-            fields["remote"] = given.pop("remote")
         if "gpu" in given and before.gpu and str(self.overrides["gpu"]).isdigit():
             # A number alone says how many; which ones stays as the file says.
             given["gpu"] = given["gpu"] and dataclasses.replace(before.gpu, count=given["gpu"].count)

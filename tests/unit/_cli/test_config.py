@@ -109,7 +109,6 @@ def test_what_a_plugin_gets(vault, text, env, said):
         ("", {"DSTACK_VAULT_HOSTS": "[a"}, "DSTACK_VAULT_HOSTS: neither a list nor a mapping"),
         ("settings: {vault: [a]}", {}, "FILE:1:19: `settings.vault` must be a mapping"),
         ("remotes: {local: {executer: x}}", {}, "FILE:1:19: unknown key `executer`|did you mean `executor`?"),
-        ("default: gpu", {}, "FILE:1:10: there is no remote gpu"),
         ("default: [gpu]", {}, "FILE:1:10: `default` must be a name"),
         ("plugins: {allow: vault}", {}, "FILE:1:18: `plugins.allow` must be a list of names"),
         ("setings: {}", {}, "FILE:1:1: unknown key `setings`|did you mean `settings`?"),
@@ -136,9 +135,42 @@ def test_broken_config_breaks_only_what_needs_it(vault):
 
 def test_remote_of_the_config_is_used(vault):
     vault.configure("default: far\nremotes: {far: {artifact_store: nowhere}}\n")
-    done = vault.dstack("ps")
+    done = vault.dstack("gc", "-n", "-r")
     assert done.returncode == 69
     assert "no installed plugin has artifact store nowhere" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said"),
+    [
+        ("default: gpu", ["-r"], "FILE:1:10: there is no remote gpu"),
+        ("remotes: {far: {}, near: {}}", ["-r"], "which remote? There are far, near"),
+        ("remotes: {far: {}}", ["-r", "fat"], "there is no remote fat\nhint: did you mean far?"),
+        ("", ["-r"], "no remote is configured\nhint: dstack config"),
+    ],
+)
+def test_which_remote(vault, text, arguments, said):
+    vault.configure(text)
+    done = vault.dstack("gc", "-n", *arguments)
+    assert done.stderr.startswith(f"error: {said.replace('FILE', str(vault.file))}")
+    assert vault.dstack("gc", "-n").returncode == 0, "this machine is there whatever the config says of others"
+
+
+def test_the_only_remote_need_not_be_named(vault):
+    vault.configure("remotes: {far: {artifact_store: nowhere}}\n")
+    assert "artifact store nowhere" in vault.dstack("gc", "-n", "-r").stderr
+
+
+def test_a_remote_has_settings_of_its_own(vault, tmp_path, monkeypatch):
+    from dstack_core._engine.remote import find_remote
+
+    monkeypatch.setenv("DSTACK_HOME", str(vault.file.parent))
+    own = f"settings: {{local: {{path: {tmp_path}/far}}}}"
+    vault.configure(f"settings: {{local: {{grace: 5}}}}\nremotes: {{far: {{{own}}}}}\n")
+    assert dict(find_remote("far").settings_of("local")) == {"grace": "5", "path": f"{tmp_path}/far"}
+    assert dict(find_remote().settings_of("local")) == {"grace": "5"}
+    shown = {line.split()[0]: line.split()[1:] for line in vault.dstack("config", "--show").stdout.splitlines()}
+    assert shown["remotes.far.settings.local.path"] == [f"{tmp_path}/far", f"{vault.file}:2:42"]
 
 
 def test_show_tells_where_each_value_comes_from(vault):

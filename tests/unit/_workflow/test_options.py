@@ -103,6 +103,6 @@ def test_every_scalar_property_has_an_option():
 
     singular = {"dep": "deps", "artifact": "artifacts", "input": "inputs"}
     named = {singular.get(option.name, option.name) for option in COMMON}
-    # `local` says where a whole run goes; the command itself has an option for that. No password on a command line.
-    without = {"name", "provider", "help", "resources", "local", "matrix", "registry_auth"}
+    # `local` and `remote` say where a whole run goes: options of the command itself. No password on a command line.
+    without = {"name", "provider", "help", "resources", "local", "remote", "matrix", "registry_auth"}
     assert {*PROPERTIES, *RESOURCES} - without == named - {"gpu_name", "gpu_memory"}

@@ -393,8 +393,6 @@ def test_what_is_not_given_stays(project):
     assert found.resources == Requirements(2.0, 16 * 10**9, interruptible=True)
     assert (found.remote, found.ports, found.env) == (True, 1, {})
     assert project.one(lines, overrides={"interruptible": False}).resources.interruptible is False
-    assert project.one(lines, overrides={"remote": False}).remote is False
-    assert project.one("", overrides={"remote": True}).remote is True
 
 
 def test_retry_override_changes_the_number_only(project):
