@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from dstack_core.models import Launch, Offer, Requirements
 
@@ -22,7 +22,13 @@ class Offers:
 
 
 class Backend(abc.ABC):
-    """One backend, opened with its settings."""
+    """One backend, opened with its settings.
+
+    `distant`: its machines are other computers. They start from a `Launch.bundle`, end themselves when nobody extends
+    their life (`dstack_core.cloud.boot`), and every job runs in a container there.
+    """
+
+    distant: ClassVar[bool] = False
 
     @abc.abstractmethod
     def offers(self, requirements: Requirements) -> Offers:

@@ -20,6 +20,10 @@ def satisfies(offer: Offer, wanted: Requirements) -> bool:
         (wanted.cpu or 0) <= offer.cpu
         and (wanted.memory or 0) <= offer.memory
         and (wanted.gpu is None or suits(offer.gpu, wanted.gpu))
+        and (offer.disk is None or (wanted.disk or 0) <= offer.disk)
+        and (wanted.interruptible or not offer.spot)
+        and (wanted.max_price is None or offer.price <= wanted.max_price)
+        and (not wanted.instance_types or offer.price == 0 or offer.name in wanted.instance_types)
     )
 
 

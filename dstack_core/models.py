@@ -43,6 +43,9 @@ class Requirements:
         memory: bytes.
         shm_size: bytes of /dev/shm.
         interruptible: a spot machine will do.
+        disk: bytes of the machine's disk.
+        max_price: USD per hour that the machine may cost at most.
+        instance_types: names of the offers that will do; empty: any.
     """
 
     cpu: float | None = None
@@ -50,6 +53,9 @@ class Requirements:
     gpu: Gpu | None = None
     shm_size: int | None = None
     interruptible: bool = False
+    disk: int | None = None
+    max_price: float | None = None
+    instance_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Offer:
-    """A machine shape that a backend can give now. `price` is USD per hour, 0.0 for a machine that is there anyway."""
+    """A machine shape that a backend can give now. `price` is USD per hour, 0.0 for a machine that is there anyway.
+
+    `zone`: the part of `region` that it would be in, where a region has parts. `disk`: bytes that it would come with.
+    """
 
     backend: str
     name: str
@@ -214,6 +223,24 @@ class Offer:
     spot: bool = False
     region: str | None = None
     price: float = 0.0
+    zone: str | None = None
+    disk: int | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a machine that is another computer starts from: a `.tar.gz` of the wheels of core and of the plugins that
+    its runner needs, exactly those that are installed here, and of whatever they need.
+
+    Attributes:
+        url: where it can be had for an hour, by whoever knows the address.
+        digest: SHA-256 of the archive, in hexadecimal digits: to be checked before anything of it is used.
+        size: of the archive, in bytes.
+    """
+
+    url: str
+    digest: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -223,14 +250,23 @@ class Launch:
     Attributes:
         machine: the machine's id: random, also the idempotency token and the label that finds it again.
         run: the run that it is started for.
-        argv: starts the runner, on a machine where this Python environment exists.
+        argv: starts the runner, on a machine where this Python environment exists; elsewhere, `argv[0]` is the
+            interpreter of the environment that was made from `bundle`.
         env: what the runner's environment must have in addition.
+        bundle: for backends whose machines are other computers (`Backend.distant`).
+        config: what is to be `config.yaml` in the dstack folder of such a machine. It holds no secret.
+        lease: seconds after which such a machine ends itself unless its runner has extended its life.
+        max_duration: seconds after which it ends itself in any case; None: none.
     """
 
     machine: str
     run: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    bundle: Bundle | None = None
+    config: str = ""
+    lease: float = 600.0
+    max_duration: float | None = None
 
 
 @dataclass(frozen=True)
