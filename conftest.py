@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -15,6 +16,10 @@ pytest.register_assert_rewrite("dstack_core.testing")
 # A machine that is busy makes no test wrong.
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+# A shell starts what it puts into the background with SIGINT ignored, and every process of a test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A conformance suite skips what its subject need not offer. Every other skip is for want of something.
 SUITES = os.path.join("dstack_core", "testing") + os.sep

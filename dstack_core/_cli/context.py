@@ -87,6 +87,13 @@ class Context:
         for own in self._properties.values():
             own.remember()
 
+    @property
+    def is_home(self) -> bool:
+        """Whether this is of the machine that the command runs on. A command goes on without any other remote."""
+        from dstack_core._engine.remote import DEFAULT
+
+        return self.remote.name == DEFAULT.name
+
     @functools.cached_property
     def remote(self) -> Remote:
         """The one that is meant: `local`, unless this came from `at`. Raises InputError when the config is broken."""

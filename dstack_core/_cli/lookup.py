@@ -53,12 +53,18 @@ def find_tag(here: Context, repo: str, name: str) -> tuple[Context, TagRecord]:
 
 
 def everywhere(here: Context, problem: Callable[[DstackError], None]) -> Iterator[Context]:
-    """This machine and each remote with another store, if it can be opened; about the others `problem` is told."""
+    """This machine and each remote with another store, if it can be opened; about the others `problem` is told.
+
+    Raises:
+        DstackError: this machine's own store cannot be opened.
+    """
     seen: set[str] = set()
     for there in here.everywhere():
         try:
             location = there.store.location
         except DstackError as error:
+            if there.is_home:
+                raise
             problem(error)
         else:
             if location not in seen:

@@ -101,6 +101,8 @@ class RunsListing:
         try:
             active = [document.value for document in active_runs(there.store, self._repo, self._warn)]
         except StoreError as error:  # a remote that does not answer
+            if there.is_home:
+                raise
             self._warn(error)
             return
         for found in active:
@@ -112,12 +114,18 @@ class RunsListing:
 
 
 def newest(places: Iterable[Context], repo: str | None, problem: Callable[[DstackError], None]) -> Iterator[RunRecord]:
-    """The finished runs of all these, the last one first. Reads no more than what is taken."""
+    """The finished runs of all these, the last one first. Reads no more than what is taken.
+
+    Raises:
+        StoreError: this machine's own store does not answer.
+    """
 
     def of(there: Context) -> Iterator[RunRecord]:
         try:
             yield from finished_runs(there.store, repo, problem)
         except StoreError as error:  # a remote that does not answer
+            if there.is_home:
+                raise
             problem(error)
 
     return heapq.merge(*map(of, places), key=lambda run: -(run.finished or 0.0))

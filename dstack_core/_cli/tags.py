@@ -123,6 +123,8 @@ def _tags(there: Context) -> Iterator[TagRecord]:
     try:
         yield from ledger.tags(there.store, there.repo, warn_of)
     except StoreError as error:  # a remote that does not answer
+        if there.is_home:
+            raise
         warn_of(error)
 
 
