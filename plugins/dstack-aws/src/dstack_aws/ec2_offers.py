@@ -32,29 +32,34 @@ class Market:
 
     def offers(self, regions: Sequence[Region], wanted: Requirements) -> Offers:
         """See `Backend.offers`. Raises StoreError."""
-        known = [(region, shape) for region in regions for shape in shapes(region, self._types)]
-        spot = {region.name: self._prices.spot(region) if wanted.interruptible else {} for region in regions}
         candidates: list[Offer] = []
         unpriced: dict[str, str] = {}
-        for region, shape in known:
-            found = list(self._of(region.name, shape, wanted, spot[region.name].get(shape.name, {})))
-            candidates += found
-            if not found and _would_do(shape, wanted):
-                unpriced[shape.name] = (
-                    f"{shape.name}: no price is known; dstack config set settings.ec2.prices.{shape.name} USD"
-                )
+        for region in regions:
+            spot = self._prices.spot(region) if wanted.interruptible else {}
+            for shape in self._shapes(region):
+                found = list(self._of(region.name, shape, wanted, spot.get(shape.name, {})))
+                candidates += found
+                if not found and _would_do(shape, wanted):
+                    hint = f"dstack config set settings.ec2.prices.{shape.name} USD"
+                    unpriced[shape.name] = f"{shape.name}: no price is known; {hint}"
         chosen = choose(candidates, wanted)
-        if not candidates and not unpriced:
-            return Offers((), (f"{' and '.join(r.name for r in regions)}: no such machine type in the zones to use",))
-        return Offers(chosen.fitting, (*chosen.rejected, *list(unpriced.values())[:TOLD]))
+        rejected = [*chosen.rejected, *list(unpriced.values())[:TOLD]]
+        if not chosen.fitting and not rejected:
+            rejected = [f"{' and '.join(one.name for one in regions)}: no such machine type in the zones to use"]
+        return Offers(chosen.fitting, rejected)
+
+    def _shapes(self, region: Region) -> Iterator[Shape]:
+        """Those of the region, with the zones to use only."""
+        for shape in shapes(region, self._types):
+            zones = tuple(zone for zone in shape.zones if not self._zones or zone in self._zones)
+            if zones:
+                yield replace(shape, zones=zones)
 
     def _of(self, region: str, shape: Shape, wanted: Requirements, spot: Mapping[str, float]) -> Iterator[Offer]:
         disk = max(self._disk, wanted.disk or 0)
         extra = self._prices.disk(disk, region)
         price = self._prices.on_demand(shape.name, region)
         for zone in shape.zones:
-            if self._zones and zone not in self._zones:
-                continue
             offer = Offer(BACKEND, shape.name, shape.cpu, shape.memory, shape.gpu, region=region, zone=zone, disk=disk)
             if price is not None:
                 yield replace(offer, price=round(price + extra, 6))

@@ -14,6 +14,8 @@ from dstack_core.models import Gpu
 LEAST: Final = 2 << 30
 """Bytes of memory of the smallest machine that is offered: a container engine, a runner and a job need as much."""
 MIB: Final = 1 << 20
+CHUNK: Final = 100
+"""Types that may be asked for by name at once."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def shapes(region: Region, allowed: Sequence[str]) -> list[Shape]:
         allowed: names or patterns like `g5.*`, the only types to look at; empty: all.
 
     Raises:
-        StoreError: they cannot be asked for; or AWS has no such type.
+        StoreError: AWS cannot be asked.
     """
     found = region.remembered(("shapes", *allowed), lambda: to_plain(list(_ask(region, allowed))))
     return [from_plain(Shape, one) for one in found]
@@ -43,22 +45,17 @@ def shapes(region: Region, allowed: Sequence[str]) -> list[Shape]:
 
 def _ask(region: Region, allowed: Sequence[str]) -> Iterator[Shape]:
     act = "list machine types"
-    by_name = {} if any(set(name) & set("*?[") for name in allowed) else {"InstanceTypes": list(allowed)}
-    asked: Mapping[str, Any] = by_name if by_name.get("InstanceTypes") else {}
     zones: dict[str, list[str]] = {}
-    only = {"Filters": [{"Name": "instance-type", "Values": list(allowed)}]} if asked else {}
-    listed = region.pages(act, "describe_instance_type_offerings", "InstanceTypeOfferings",
-                          LocationType="availability-zone", **only)  # fmt: skip
-    for one in listed:
-        zones.setdefault(one["InstanceType"], []).append(one["Location"])
-    for about in region.pages(act, "describe_instance_types", "InstanceTypes", **asked):
-        name = about["InstanceType"]
-        if name in zones and _is_allowed(name, allowed) and _is_usable(about):
-            yield _shape(about, tuple(sorted(zones[name])))
-
-
-def _is_allowed(name: str, allowed: Sequence[str]) -> bool:
-    return not allowed or any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed)
+    kind = {"LocationType": "availability-zone"}
+    for one in region.pages(act, "describe_instance_type_offerings", "InstanceTypeOfferings", **kind):
+        if not allowed or any(fnmatch.fnmatchcase(one["InstanceType"], pattern) for pattern in allowed):
+            zones.setdefault(one["InstanceType"], []).append(one["Location"])
+    names = sorted(zones)
+    for start in range(0, len(names), CHUNK):
+        some = names[start : start + CHUNK]
+        for about in region.pages(act, "describe_instance_types", "InstanceTypes", InstanceTypes=some):
+            if _is_usable(about):
+                yield _shape(about, tuple(sorted(zones[about["InstanceType"]])))
 
 
 def _is_usable(about: Mapping[str, Any]) -> bool:

@@ -84,7 +84,7 @@ class Ec2Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    regions: Names = Field([], description="Regions to look for machines in, dearest first; by default the profile's.")
+    regions: Names = Field([], description="Regions to look for machines in, best first; by default the profile's.")
     zones: Names = Field([], description="Their only zones to use, e.g. us-east-1a; by default all.")
     instance_types: Names = Field([], description="The only types to use: names, or patterns like g5.*; else all.")
     profile: str | None = Field(None, description=PROFILE)
