@@ -27,8 +27,6 @@ from dstack_core.models import Launch, Offer, Requirements
 
 DISK: Final = 100
 """GB of a machine's disk, if neither a job nor the settings say more."""
-SETTLED: Final = 120.0
-"""Seconds until whoever asks for a new instance must be told of it; EC2 promises no time, and takes seconds."""
 STATES: Final[Mapping[str, MachineState]] = {"pending": "starting", "running": "up"}
 """Of instances. What is stopped does no work any more: it is gone, and to be terminated."""
 OVER: Final = frozenset({"shutting-down", "terminated"})
@@ -80,8 +78,7 @@ class Ec2Backend(Backend):
         for state in found:
             if state in STATES:
                 return STATES[state]
-        new = known is not None and 0 <= time.time() - known.launched < SETTLED
-        return "starting" if new and not found else "gone"
+        return "starting" if known and known.is_new and not found else "gone"
 
     def machines(self) -> Sequence[str]:
         """See `Backend.machines`: those in the regions of the settings. Raises StoreError."""
@@ -92,9 +89,11 @@ class Ec2Backend(Backend):
         """See `Backend.terminate`. Disks and spot requests end with their instance. Raises StoreError."""
         known = Handle.parse(handle)
         for region in self._where(known):
-            ids = [one["InstanceId"] for one in _instances(region, machine) if one["State"]["Name"] not in OVER]
-            if known and not ids and 0 <= time.time() - known.launched < SETTLED:
-                ids = [known.instance]  # not to be seen yet
+            found = _instances(region, machine)
+            while known and known.is_new and not found:
+                time.sleep(1)  # who is not to be seen yet cannot be ended yet
+                found = _instances(region, machine)
+            ids = [one["InstanceId"] for one in found if one["State"]["Name"] not in OVER]
             ec2_leftovers.terminate(region, ids)
 
     def notice(self) -> float | None:
@@ -139,7 +138,7 @@ class Ec2Backend(Backend):
         return next((str(one["InstanceId"]) for one in _instances(region, machine)), "")
 
 
-def _instances(region: Region, machine: str | None) -> Iterable[dict[str, Any]]:
+def _instances(region: Region, machine: str | None) -> list[dict[str, Any]]:
     """Those of ours, the ended ones of the last hour included; of one machine, or of all."""
     named = {"Name": "tag-key", "Values": [MACHINE]}
     if machine is not None:

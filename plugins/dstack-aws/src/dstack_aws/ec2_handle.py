@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Final, NamedTuple
 
 _FORM: Final = re.compile(r"([a-z]{2}[a-z0-9-]+)/(i-[0-9a-f]+)/(\d{1,12})")
+
+SETTLED: Final = 120.0
+"""Seconds until whoever asks for a new instance is told of it; EC2 promises no time, and takes seconds
+(https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html)."""
 
 
 class Handle(NamedTuple):
@@ -17,6 +22,11 @@ class Handle(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.region}/{self.instance}/{self.launched:.0f}"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether EC2 may not tell of it yet."""
+        return abs(time.time() - self.launched) < SETTLED
 
     @staticmethod
     def parse(text: str | None) -> Handle | None:
