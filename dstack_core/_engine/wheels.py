@@ -99,11 +99,11 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
 def _packed(folder: Path) -> bytes:
     """The same bytes for the same files."""
     out = io.BytesIO()
-    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w") as tar:
-            for path in sorted(folder.iterdir()):
-                info = tarfile.TarInfo(path.name)
-                info.size = path.stat().st_size
-                with path.open("rb") as file:
-                    tar.addfile(info, file)
+    zipped = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0)
+    with zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+        for path in sorted(folder.iterdir()):
+            info = tarfile.TarInfo(path.name)
+            info.size = path.stat().st_size
+            with path.open("rb") as file:
+                tar.addfile(info, file)
     return out.getvalue()

@@ -12,7 +12,8 @@ from dstack_core.errors import ConflictError
 
 
 class OptionalAbilities:
-    """Tests of `SupportsAppend`, `SupportsPath` and `SupportsLinks`, for stores that are. Uses the suite's fixture `store`."""
+    """Tests of `SupportsAppend`, `SupportsPath` and `SupportsLinks`, for stores that are. Uses the
+    suite's fixture `store`."""
 
     @pytest.fixture
     def growing(self, store: ArtifactStore) -> SupportsAppend:
