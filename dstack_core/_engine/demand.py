@@ -59,9 +59,8 @@ def ready(view: RunView) -> Iterator[str]:
 
 def busy_cells(view: RunView) -> Counter[str]:
     """How many cells run of each workflow that limits them, on whatever machines of the run."""
-    cells = ((job.name, job.cell) for job in view.plan.jobs)
-    limited = {name: cell.workflow for name, cell in cells if cell and cell.max_parallel}
-    return Counter(workflow for name, workflow in limited.items() if view.progress.status[name] in CLAIMED)
+    status = view.progress.status
+    return Counter(workflow for name, workflow in view.limited.items() if status[name] in CLAIMED)
 
 
 def _interruptions(view: RunView, name: str) -> int:
