@@ -11,7 +11,7 @@ import click
 from dstack_core._cli.context import context
 from dstack_core._cli.lookup import Warnings
 from dstack_core._cli.render import one_line, table
-from dstack_core._config.reading import REMOTE, Config, unknown_key
+from dstack_core._config.reading import LIMITS, REMOTE, Config, unknown_key
 from dstack_core._suggest import close_match
 from dstack_core.errors import InputError
 
@@ -156,8 +156,8 @@ def _known(key: str, config: Config, models: Sequence[HasSettings]) -> list[str]
     path = _path(key)
     of_new_remote = path[0] == "remotes" and len(path) == 3 and bool(path[1])
     known = keys(config, models)
-    if of_new_remote and path[2] not in REMOTE:
-        raise unknown_key(path[2], REMOTE, key)
+    if of_new_remote and path[2] not in (*REMOTE, *LIMITS):
+        raise unknown_key(path[2], (*REMOTE, *LIMITS), key)
     if of_new_remote or key in known:
         return path
     names = [has.name for has in models]

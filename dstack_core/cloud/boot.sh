@@ -26,7 +26,7 @@ off() { shutdown -h now || poweroff; }
 watch() {
   local born=${1%%.*} told up why= grace  # seconds of a clock that nobody sets
   local deadline=$((born + LEASE))
-  echo -1000 > /proc/self/oom_score_adj
+  { echo -1000 > /proc/self/oom_score_adj; } 2> /dev/null  # where that is allowed
   [ -p $STATE/pause ] || mkfifo $STATE/pause
   exec 9<> $STATE/pause
   until [ "$why" ]; do
@@ -82,7 +82,7 @@ fetch() {
 find_python() {
   local name
   for name in python3.13 python3.12 python3.11 python3.10 python3; do
-    "$name" -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2> /dev/null &&
+    "$name" -c 'import sys, venv; sys.exit("%d.%d" % sys.version_info[:2] not in sys.argv)' "$@" 2> /dev/null &&
       echo "$name" && return
   done
   return 1
@@ -98,15 +98,18 @@ install_package() {
 
 # A Python environment of exactly what the bundle has; pip itself is in it.
 prepare() {
-  local archive=$DSTACK_HOME/bundle.tar.gz wheels=$DSTACK_HOME/wheels found
+  local archive=$DSTACK_HOME/bundle.tar.gz wheels=$DSTACK_HOME/wheels pythons pip found
   mkdir -p $wheels
   fetch $archive
   tar -xzf $archive -C $wheels --no-same-owner || fail "the bundle cannot be unpacked"
-  found=$(find_python) || { install_package python3.11 || install_package python3; found=$(find_python); } ||
-    fail "there is no Python 3.10 to 3.13"
-  { "$found" -m venv --without-pip $VENV && $VENV/bin/python $wheels/pip-*.whl/pip install -q --no-index --no-deps \
+  mapfile -t pythons < $wheels/pythons
+  found=$(find_python "${pythons[@]}") ||
+    { install_package "python${pythons[1]:-3}" || install_package python3; found=$(find_python "${pythons[@]}"); } ||
+    fail "there is no Python of a version for which there are wheels: ${pythons[*]}"
+  pip=($wheels/pip-*.whl)
+  { "$found" -m venv --without-pip $VENV && $VENV/bin/python "${pip[0]}/pip" install -q --no-index --no-deps \
     --no-compile --no-warn-script-location --find-links $wheels -r $wheels/requirements.txt; } >> "$LOG" 2>&1 ||
-    fail "the bundle cannot be installed"
+    fail "the bundle cannot be installed: $(tail -n 1 "$LOG")"
   rm -rf $wheels $archive
   command -v docker > /dev/null || install_package docker || install_package docker.io ||
     fail "there is no Docker engine"

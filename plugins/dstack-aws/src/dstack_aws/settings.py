@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dstack_aws.account import PATIENCE
+from dstack_core.settings import HERE
 
 
 def _endpoint(url: str) -> str:
@@ -43,7 +44,7 @@ class S3Settings(BaseModel):
         "", max_length=400, pattern=r"^[A-Za-z0-9._=+/-]*$", description="Folder of the bucket that dstack keeps to."
     )
     region: str | None = Field(None, description="The bucket's region; by default the profile's.")
-    profile: str | None = Field(None, description=PROFILE)
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra=HERE)
     endpoint_url: Endpoint | None = Field(
         None, description="Another server that speaks S3: MinIO, Ceph, R2, SeaweedFS. By default AWS."
     )
@@ -71,7 +72,7 @@ class SecretsManagerSettings(BaseModel):
         "dstack", min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._=+@/-]*$", description="How all names begin."
     )
     region: str | None = Field(None, description="The region; by default the profile's.")
-    profile: str | None = Field(None, description=PROFILE)
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra=HERE)
     endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
     kms_key: str | None = Field(None, description="Key that encrypts new secrets; by default the one of AWS.")
     patience: float = Field(
