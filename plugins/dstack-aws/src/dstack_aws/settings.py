@@ -88,7 +88,7 @@ class Ec2Settings(BaseModel):
     regions: Names = Field([], description="Regions to look for machines in, best first; by default the profile's.")
     zones: Names = Field([], description="Their only zones to use, e.g. us-east-1a; by default all.")
     instance_types: Names = Field([], description="The only types to use: names, or patterns like g5.*; else all.")
-    profile: str | None = Field(None, description=PROFILE)
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra=HERE)
     endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
     subnet: str | None = Field(
         None, pattern=r"^subnet-[0-9a-f]+$", description="Subnet of the machines; else the default one of a zone."
