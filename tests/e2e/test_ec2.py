@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 from aws_box import aws, aws_box
+from dstack_aws import policies
+from dstack_aws.policies import Scope
 from ec2_remote import Ec2Remote, ec2
 from elsewhere import IMAGE, limits
+from iam_policy import allowed, needed
 
 from dstack_core._ledger.identity import store_id
 
@@ -46,6 +49,9 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote)
     launched = [call for call in ec2.aws.events() if call["action"] == "RunInstances"]
     assert [call["machine"] for call in launched] == [False, True]  # the second by the first
     assert "1000" in ec2.project.dstack("logs", run).out
+    calls = ec2.since_setup()
+    assert needed(call for call in calls if call["machine"]) <= allowed(policies.machine(Scope()))
+    assert needed(call for call in calls if not call["machine"]) <= allowed(policies.use(Scope()))
 
 
 def test_no_capacity_anywhere_is_one_error(ec2: Ec2Remote):
