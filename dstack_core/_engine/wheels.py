@@ -11,10 +11,10 @@ a Linux on x86-64, too, what is installed does without. Where pip gets nothing, 
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
-import os
 import platform
 import subprocess
 import sys
@@ -30,6 +30,8 @@ from dstack_core.errors import InputError
 
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 PLATFORMS: Final = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
+NEWEST: Final = 3
+"""Archives that are kept."""
 _FORMAT: Final = 1
 
 
@@ -42,18 +44,26 @@ def archive(distributions: Sequence[str], cache: Path) -> bytes:
     wanted = needed([*distributions, "pip"])
     about = "\n".join([str(_FORMAT), sys.version, platform.machine(), *(one.stamp for one in wanted)])
     kept = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.tar.gz"
-    if not kept.exists():
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            data = _packed(_collect(wanted, Path(folder)))
-        draft = cache / f"{os.getpid()}.new"
-        draft.write_bytes(data)
-        draft.replace(kept)
-    return kept.read_bytes()
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two who need it at once, one makes it
+        if not kept.exists():
+            _make(wanted, kept)
+            for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-NEWEST]:
+                old.unlink()
+        return kept.read_bytes()
+
+
+def _make(wanted: Sequence[Installed], target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        draft = Path(folder, "archive")
+        draft.write_bytes(_packed(_collect(wanted, Path(folder, "wheels"))))
+        draft.replace(target)
 
 
 def _collect(wanted: Sequence[Installed], folder: Path) -> Path:
     """A folder with everything that belongs into the archive."""
+    folder.mkdir()
     built = [one.folder for one in wanted if one.folder]
     if built:
         _build(built, folder)
