@@ -1,8 +1,7 @@
 """The archive that machines start from: wheels of exactly what is installed here, for Linux on x86-64.
 
-    pip-*.whl, ...      all wheels
-    requirements.txt    what to install of them
-    pythons             versions of Python for which there is everything
+    *.whl      whatever is for any Python, and what is for one of them
+    pythons    versions of Python for which there is everything
 
 Pure Python is packed from what is installed. Wheels with machine code are downloaded by pip, of the same versions and
 from where pip is configured to look, for each Python that a machine may have; for this computer's own Python, if it is
@@ -32,7 +31,7 @@ PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 PLATFORMS: Final = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 NEWEST: Final = 3
 """Archives that are kept."""
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def archive(distributions: Sequence[str], cache: Path) -> bytes:
@@ -41,7 +40,7 @@ def archive(distributions: Sequence[str], cache: Path) -> bytes:
     Raises:
         InputError: something that is installed cannot be packed, or built.
     """
-    wanted = needed([*distributions, "pip"])
+    wanted = needed(distributions)
     about = "\n".join([str(_FORMAT), sys.version, platform.machine(), *(one.stamp for one in wanted)])
     kept = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.tar.gz"
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,7 +79,6 @@ def _collect(wanted: Sequence[Installed], folder: Path) -> Path:
     if not pythons:
         names = ", ".join(one.pin for one in native)
         raise InputError(f"pip cannot download what machines need: {names}", hint="can pip reach its index?")
-    (folder / "requirements.txt").write_text("".join(f"{one.pin}\n" for one in wanted if one.name != "pip"))
     (folder / "pythons").write_text("".join(f"{version}\n" for version in sorted(pythons)))
     return folder
 
