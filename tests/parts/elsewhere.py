@@ -59,8 +59,10 @@ class Elsewhere:
     def submit(self, *arguments: str) -> str:
         """The name of a new run, which nobody follows."""
         self.project.dstack("run", "-r", "-d", *arguments)
-        (run,) = {info.key.split("/")[1] for info in self.store.list("runs/") if info.key.endswith("/run.json")}
-        return run
+        return self.runs()[0]
+
+    def runs(self) -> list[str]:
+        return [info.key.split("/")[1] for info in self.store.list("runs/") if info.key.endswith("/run.json")]
 
     def view(self, run: str) -> RunView:
         return RunView(self.store, run)
@@ -84,6 +86,11 @@ class Elsewhere:
         self.wait_for(lambda: text in self.log(run, job, attempt), f"{job} to say {text}")
         machine = self.job(run, job).attempts[attempt - 1].machine
         return next(record for record in self.machines(run) if record.id == machine)
+
+    def spoil_bundle(self) -> None:
+        """Put other bytes in the place of what machines start from: as many, but not those."""
+        (key,) = [info.key for info in self.store.list("bundles/") if info.key.endswith("/archive")]
+        self.store.write(key, bytes(len(self.store.read(key).data)))
 
     def wait_for(self, condition: Callable[[], T], what: str) -> T:
         try:
