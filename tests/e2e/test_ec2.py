@@ -90,7 +90,12 @@ def test_a_wrong_region_is_one_error(ec2: Ec2Remote):
 def test_a_plan_shows_prices_and_why_others_were_rejected(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
     out = ec2.project.dstack("plan", "-r", "train").out
-    assert "r5.large" in out
+    assert out[out.index("\ndata:") :].splitlines()[1:] == [
+        "data: t3.small in us-east-1a at 0.03176 USD per hour",
+        "",
+        "train: r5.large in us-east-1a at 0.137 USD per hour",
+        "  not t3.small: has 2.147 GB of memory, needs 8 GB",
+    ]
 
 
 def test_machines_are_told_and_what_was_left_behind_is_ended(ec2: Ec2Remote):
