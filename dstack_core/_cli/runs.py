@@ -89,7 +89,7 @@ class RunsListing:
         yield from sorted(going, key=lambda pair: -pair[0].submitted)
         most = self._selection.last if self._selection.last is not None else 0 if going else 1
         if most or self._selection.everything:
-            finished = newest(places, self._repo, self._warn)
+            finished = _distinct(newest(places, self._repo, self._warn))
             yield from ((run, run.status) for run in islice(finished, None if self._selection.everything else most))
 
     @property
@@ -129,6 +129,16 @@ def newest(places: Iterable[Context], repo: str | None, problem: Callable[[Dstac
             problem(error)
 
     return heapq.merge(*map(of, places), key=lambda run: -(run.finished or 0.0))
+
+
+def _distinct(runs: Iterable[RunRecord]) -> Iterator[RunRecord]:
+    """Each run once: one that was pushed or pulled is in several stores."""
+    seen: set[tuple[str, str, float]] = set()
+    for run in runs:
+        same = (run.name, run.user, run.submitted)
+        if same not in seen:
+            yield run
+        seen.add(same)
 
 
 def look(here: Context, run: RunRecord, problem: Callable[[DstackError], None]) -> tuple[RunRecord, str]:

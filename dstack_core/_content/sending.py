@@ -62,7 +62,8 @@ def _send(fetching: Fetching, target: ArtifactStore, tree: Tree, progress: Progr
         raise failure(sending.problems, f"sent to {target.location}")
     entries = [_placed(entry, where) for entry in tree.entries]
     publish_tree(target, Tree(entries), sending.storing.damage)
-    return Sent(tree.files, tree.size, sending.storing.new_bytes)
+    inline = sum(len(entry.inline or b"") for entry in entries)
+    return Sent(tree.files, tree.size, sending.storing.new_bytes + inline)
 
 
 def _placed(entry: TreeEntry, where: dict[bytes, Extent]) -> TreeEntry:

@@ -64,9 +64,14 @@ def job_key(run: str, job: str) -> str:
     return f"{job_prefix(run)}{segment(job)}.json"
 
 
+def logs_prefix(run: str) -> str:
+    """Prefix of the keys of all logs of the run."""
+    return f"runs/{segment(run)}/logs/"
+
+
 def log_prefix(run: str, job: str, attempt: int) -> str:
     """Prefix of the segments of an attempt's log, without the last slash."""
-    return f"runs/{segment(run)}/logs/{segment(job)}.{attempt}"
+    return f"{logs_prefix(run)}{segment(job)}.{attempt}"
 
 
 def machine_prefix(run: str) -> str:

@@ -27,6 +27,14 @@ PIPELINE = """
   artifacts: [./model]
 """
 
+COUNT = """
+- name: train
+  provider: bash
+  deps: [data]
+  commands: ["mkdir -p model; wc -l < data/rows | tee model/all"]
+  artifacts: [./model]
+"""
+
 
 @pytest.fixture
 def remote(project: Project, weed, moto) -> Project:
@@ -89,6 +97,41 @@ def test_a_pipeline_from_the_first_run_to_the_last_byte_freed(remote, tmp_path):
     assert json.loads(remote.dstack("gc", "-y", "--json").out)["size"] == 0
     left = {key.partition("/")[0] for key in keys(remote)}
     assert left <= {"runs", "traces", "latest", "tags"}, "the names of runs stay taken; of their bytes nothing is left"
+
+
+def test_two_users_of_one_remote(remote, tmp_path):
+    """Each has a home, a machine and a config of their own; the bucket and the secrets are the same."""
+    config = json.loads(remote.env["config"])
+    parts = config["remotes"].pop("local")
+    config["remotes"] = {"team": parts}
+    configure(remote.home, config)
+    configure(tmp_path / "bob", config)
+    ann = {"DSTACK_USER": "ann"}
+    bob = {"DSTACK_USER": "bob", "DSTACK_HOME": str(tmp_path / "bob")}
+    terminal = remote.terminal("secrets", "add", "-r", "team", "TOKEN", env=ann)
+    terminal.expect("alue")
+    terminal.sendline("s3cr3t-t0k3n")
+    terminal.wait()
+    assert rows(remote, "secrets", "-r", "team", env=bob) == rows(remote, "secrets", "-r", "team", env=ann) != []
+
+    ran = remote.dstack("run", "-r", "train", "-t", "best", env=ann)
+    (run,) = rows(remote, "ps", env=bob)
+    assert (run["user"], run["remote"], run["tag"]) == ("ann", "team", "best")
+    name = str(run["run"])
+    assert remote.dstack("logs", name, env=bob).out == ran.out == "data  | made\ntrain | trained with ***\n"
+    remote.dstack("cp", ":best", str(tmp_path / "copy"), env=bob)
+    assert (tmp_path / "copy" / "model" / "all").stat().st_size == 303_893
+
+    # Bob has nothing here; what Ann made is fetched, and it is told whose it is.
+    remote.workflows(PIPELINE[: PIPELINE.index("- name: train")] + COUNT)
+    done = remote.dstack("run", "train", env=bob)
+    assert done.out == "1000\n"
+    assert f"same as {name} of ann on team" in done.err
+    mine = str(next(row["run"] for row in rows(remote, "ps", "-a", env=bob) if row["remote"] == "local"))
+    assert "there already" not in remote.dstack("push", mine, env=bob).out
+    assert {str(row["run"]) for row in rows(remote, "ps", "-a", env=ann)} == {name, mine}
+    assert remote.dstack("logs", mine, env=ann).out == "1000\n"
+    assert "same as" in remote.dstack("run", "train", env=ann).err
 
 
 def keys(project: Project) -> list[str]:
