@@ -145,6 +145,37 @@ def keys(project: Project) -> list[str]:
         return [info.key for info in S3Store(settings).list("")]
 
 
+def test_a_remote_by_questions(project, moto):
+    """Typed on a terminal: names, one wrong answer, a bucket that is made; then it is used."""
+    project.env = {k: v for k, v in project.env.items() if not k.startswith("AWS_")}
+    project.env.update(moto.environ, AWS_ENDPOINT_URL=moto.endpoint)
+    project.workflows(PIPELINE[: PIPELINE.index("- name: train")])
+    bucket = f"team-{os.urandom(5).hex()}"
+    terminal = project.terminal("config")
+    for question, answer in (
+        ("Name of the remote", "local"),
+        ("Name of the remote", "team"),
+        ("Artifact store.*:", "s3"),
+        ("Secret store.*:", "secrets-manager"),
+        ("profile.*: $", ""),
+        ("region.*: $", "eu-west-1"),
+        ("bucket: $", "Our Runs"),
+        ("bucket: $", bucket),
+        ("profile.*: $", ""),
+        (r"region \(eu-west-1\): $", ""),
+        (f"the bucket {bucket}.*Make it", ""),
+    ):
+        terminal.expect(question)
+        terminal.sendline(answer)
+    terminal.expect("artifact store.*ok.*secret store.*ok.*backend.*ok")
+    terminal.wait()
+    assert terminal.exitstatus == 0
+    written = (project.home / "config.yaml").read_text()
+    assert f"bucket: {bucket}" in written
+    project.dstack("run", "-r", "data")
+    assert [row["remote"] for row in rows(project, "ps")] == ["team"]
+
+
 def test_a_bucket_that_cannot_be_used_is_one_error(remote):
     done = remote.dstack("ps", expect=77, env={"AWS_ACCESS_KEY_ID": "nobody"})
     assert done.err.count("\n") <= 2

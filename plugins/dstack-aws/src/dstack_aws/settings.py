@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dstack_aws.account import PATIENCE
+from dstack_core.setup import ASKED
 
 
 def _endpoint(url: str) -> str:
@@ -23,6 +26,12 @@ def _prefix(prefix: str) -> str:
     return prefix.strip("/")
 
 
+def _bucket(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+        raise ValueError("must be 3 to 63 lower-case letters, digits, dots and dashes, as names of buckets are")
+    return name
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 PROFILE = "Profile of ~/.aws/config; by default AWS_PROFILE, else whatever credentials there are."
 
@@ -32,12 +41,18 @@ class S3Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="The bucket.")
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra=ASKED)
+    region: str | None = Field(
+        None, description="The bucket's region; by default the profile's.", json_schema_extra=ASKED
+    )
+    bucket: Annotated[str, AfterValidator(_bucket)] | None = Field(
+        None,
+        description="The bucket. `dstack config` makes one that does not exist.",
+        json_schema_extra=ASKED,
+    )
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "", max_length=400, pattern=r"^[A-Za-z0-9._=+/-]*$", description="Folder of the bucket that dstack keeps to."
     )
-    region: str | None = Field(None, description="The bucket's region; by default the profile's.")
-    profile: str | None = Field(None, description=PROFILE)
     endpoint_url: Endpoint | None = Field(
         None, description="Another server that speaks S3: MinIO, Ceph, R2, SeaweedFS. By default AWS."
     )
@@ -55,6 +70,13 @@ class S3Settings(BaseModel):
         PATIENCE, ge=0, le=3600, description="Seconds to go on trying while the store fails or does not answer."
     )
 
+    @classmethod
+    def suggestions(cls, field: str, given: Mapping[str, Any]) -> Sequence[str]:
+        """See `dstack_core.setup.SupportsSuggestions`."""
+        from dstack_aws.suggesting import suggest
+
+        return suggest("s3", "s3", field, given)
+
 
 class SecretsManagerSettings(BaseModel):
     """`settings: {secrets-manager: {...}}` of the user's config."""
@@ -64,10 +86,17 @@ class SecretsManagerSettings(BaseModel):
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "dstack", min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._=+@/-]*$", description="How all names begin."
     )
-    region: str | None = Field(None, description="The region; by default the profile's.")
-    profile: str | None = Field(None, description=PROFILE)
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra=ASKED)
+    region: str | None = Field(None, description="The region; by default the profile's.", json_schema_extra=ASKED)
     endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
     kms_key: str | None = Field(None, description="Key that encrypts new secrets; by default the one of AWS.")
     patience: float = Field(
         PATIENCE, ge=0, le=3600, description="Seconds to go on trying while the service fails or does not answer."
     )
+
+    @classmethod
+    def suggestions(cls, field: str, given: Mapping[str, Any]) -> Sequence[str]:
+        """See `dstack_core.setup.SupportsSuggestions`."""
+        from dstack_aws.suggesting import suggest
+
+        return suggest("secrets-manager", "secretsmanager", field, given)
