@@ -112,3 +112,16 @@ class SupportsPath(Protocol):
 
     def path(self, key: str) -> Path:
         """Where the object's bytes are (or would be). For reading only."""
+
+
+@runtime_checkable
+class SupportsLinks(Protocol):
+    """An artifact store whose objects have addresses for those who may not use the store: machines that start."""
+
+    def link(self, key: str, seconds: float, *, write: bool = False) -> str:
+        """A URL (http or https) at which whoever has it can GET the object, for at least so many seconds unless the
+        credentials that it was made with end before; with `write`, PUT one there, which is then as any other.
+
+        Raises:
+            StoreError: none can be made.
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from dstack_core.models import Launch, Offer, Requirements
 
@@ -59,3 +59,15 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def terminate(self, machine: str, handle: str | None) -> None:
         """End the machine and everything that runs on it. Ending what is gone is no error."""
+
+
+@runtime_checkable
+class SupportsNotice(Protocol):
+    """A backend that tells a machine beforehand that it will be taken away."""
+
+    def notice(self) -> float | None:
+        """When this very machine will be taken away (seconds since the epoch), None if that is not known to happen.
+
+        Asked by the runner on the machine every few seconds, so it takes a second at most, and never raises a
+        DstackError: who cannot tell does not know.
+        """

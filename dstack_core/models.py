@@ -257,6 +257,7 @@ class Launch:
         config: what is to be `config.yaml` in the dstack folder of such a machine. It holds no secret.
         lease: seconds after which such a machine ends itself unless its runner has extended its life.
         max_duration: seconds after which it ends itself in any case; None: none.
+        report: where it may put (by HTTP, for an hour) what it said, if it ends without a runner's having worked.
     """
 
     machine: str
@@ -267,6 +268,7 @@ class Launch:
     config: str = ""
     lease: float = 600.0
     max_duration: float | None = None
+    report: str | None = None
 
 
 @dataclass(frozen=True)

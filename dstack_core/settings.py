@@ -8,6 +8,11 @@ A plugin names the model where it names what has the settings: in its `Entry`, o
         image: str = Field("ubuntu", description="Image of jobs that name none.")
         token: SecretStr | None = Field(None, description="For the registry.")
 
+What means something on the user's own computer only, such as a profile or a socket there, says so: machines that are
+other computers are not told it, nor any secret.
+
+    profile: str | None = Field(None, description="Whose credentials.", json_schema_extra=HERE)
+
 The environment (`DSTACK_DOCKER_IMAGE`) wins over `settings: {docker: {image: ...}}` of the config. What is set
 nowhere is not in the mapping that the plugin gets, so that most of the time no model has to be imported.
 """
@@ -16,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dstack_core._config.reading import Config, is_set, unknown_key, variable
 from dstack_core.errors import InputError
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 Model = Callable[[], "type[BaseModel]"]
+HERE: Final[dict[str, Any]] = {"dstack": "here"}
+"""Marks a field of which machines that are other computers are not told."""
 
 
 def read_settings(plugin: str, load: Model | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +120,11 @@ def wrong_value(model: type[BaseModel], name: str, value: Any) -> str | None:
 def is_secret(field: FieldInfo) -> bool:
     """Whether nobody may see its value."""
     return "Secret" in str(field.annotation)
+
+
+def is_for_machines(field: FieldInfo) -> bool:
+    """Whether machines that are other computers are told its value."""
+    return field.json_schema_extra != HERE and not is_secret(field)
 
 
 def _explain(plugin: str, error: ValidationError) -> InputError:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from dstack_core import settings
-from dstack_core._config.reading import REMOTE, SWITCHES, Config, variable
+from dstack_core._config.reading import LIMITS, REMOTE, SWITCHES, Config, variable
 from dstack_core._engine.remote import DEFAULT
 from dstack_core.errors import InputError
 
@@ -25,6 +25,9 @@ _REMOTE_ABOUT: Final = {
     "secret_store": "Keeps secrets.",
     "executor": "Runs the jobs that need no container.",
     "container_executor": "Runs the jobs that need a container.",
+    "machines": "Machines that a run may have at once.",
+    "lease": "How long a machine lives that nobody keeps alive.",
+    "max_duration": "How long a machine lives at most.",
 }
 
 
@@ -61,6 +64,8 @@ def values(config: Config, models: Sequence[HasSettings]) -> Iterator[Value]:
     for name in dict.fromkeys([DEFAULT.name, *config.remotes]):
         for key in REMOTE:
             yield _written(config, getattr(DEFAULT, key), _REMOTE_ABOUT[key], "remotes", name, key)
+        for key in LIMITS:
+            yield _written(config, getattr(DEFAULT.limits, key), _REMOTE_ABOUT[key], "remotes", name, key)
         yield from _own(config, name, models)
     for has in models:
         yield from setting_values(config, has)

@@ -116,8 +116,10 @@ class Context:
     def executors(self) -> Executors:
         """The remote's executors."""
         from dstack_core._engine.executors import Executors
+        from dstack_core._engine.remote import DEFAULT, contained
 
-        return Executors(self.plugins, self.remote)
+        distant = self.remote.backend != DEFAULT.backend and self.backend.distant
+        return Executors(self.plugins, contained(self.remote) if distant else self.remote)
 
     @functools.cached_property
     def project(self) -> Path:

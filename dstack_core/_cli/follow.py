@@ -28,6 +28,8 @@ PAUSE_SHARE: Final = 25
 within bounds. A look that takes long is followed by a longer pause, so that watching stays cheap."""
 REPAIR_PAUSE: Final = 1.0
 """Seconds between checks that the run's machine is alive."""
+DISTANT_REPAIR_PAUSE: Final = 5.0
+"""The same where that is a question to a cloud."""
 OUTAGE: Final = 30.0
 """Seconds for which a store that fails is tried again."""
 LASTING_OUTAGE: Final = 5.0
@@ -162,7 +164,7 @@ class _Looks:
             raise KeyboardInterrupt
 
     def _look_undisturbed(self, now: float) -> None:
-        if now - self._repaired > REPAIR_PAUSE:
+        if now - self._repaired > (DISTANT_REPAIR_PAUSE if self._context.backend.distant else REPAIR_PAUSE):
             self._repaired = now
             advance(self._context.engine, self._view)
         else:

@@ -21,6 +21,7 @@ WORDS: Final = {
     "contents": "artifacts and code: contents",
     "plans": "plans",
     "runs": "records and logs of removed runs",
+    "bundles": "what machines started from, unused for a day",
     "work": "work folders that nobody uses",
     "machine logs": "logs of machines, a month old",
     "caches": "caches, unused for three months",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dstack_core._config.reading import REMOTE, Config, unknown_key
+from dstack_core._config.reading import LIMITS, REMOTE, Config, unknown_key
 from dstack_core._suggest import close_match
 from dstack_core.errors import InputError
 
@@ -33,8 +33,8 @@ def known_path(key: str, config: Config, models: Sequence[HasSettings]) -> list[
         return path
     of_new_remote = path[0] == "remotes" and len(path) == 3 and bool(path[1])
     known = keys(config, models)
-    if of_new_remote and path[2] not in REMOTE:
-        raise unknown_key(path[2], (*REMOTE, "settings.PLUGIN.FIELD"), key)
+    if of_new_remote and path[2] not in (*REMOTE, *LIMITS):
+        raise unknown_key(path[2], (*REMOTE, *LIMITS, "settings.PLUGIN.FIELD"), key)
     if of_new_remote or key in known:
         return path
     close = close_match(key, known)

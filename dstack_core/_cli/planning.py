@@ -139,6 +139,11 @@ def _check(context: Context, job: PlannedJob, folders: Collection[str]) -> None:
         message = f"`{job.name}`: its working_dir {spec.working_dir} is not in the repository"
         raise InputError(message, where=job.where, hint="git ignores it, or it has no files?")
     _check_secrets(context, job)
+    if context.backend.distant and spec.executor != context.remote.container_executor:
+        message = (
+            f"`{job.name}` wants the executor {spec.executor}, and on machines elsewhere every job runs in a container"
+        )
+        raise InputError(message, where=job.where, hint="leave `executor:` out, or run it here")
     if not is_special(spec) and spec.python == PYTHON:
         return
     reason = context.executors.get(spec.executor).refuses(spec)

@@ -33,7 +33,8 @@ def _run(context: Context, target: Target) -> int:
         mark.enter_context(saving(context.store, f"dstack run {target.name}"))
         planned = plan_for(context, target)
         _check_tag(target, planned)
-        _check_images(planned)
+        if not context.backend.distant:  # whose machines may have what cannot be had here
+            _check_images(planned)
         _fetch(context, planned)
         draft = _store(context, target, planned)
         with deferred() as interrupted:  # no run must begin to exist unseen

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TOP: Final = ("plugins", "default", "remotes", "settings")
 SWITCHES: Final = ("allow", "disable")
 REMOTE: Final = ("backend", "artifact_store", "secret_store", "executor", "container_executor")
+LIMITS: Final = ("machines", "lease", "max_duration")
 
 
 def config_file() -> Path:
@@ -76,6 +77,11 @@ class Config:
         """By name: which plugins go together."""
         remotes = self._root.get("remotes") or {}
         return {name: {k: v for k, v in (of or {}).items() if k in REMOTE and v} for name, of in remotes.items()}
+
+    def limits(self, remote: str) -> Mapping[str, str]:
+        """What one remote allows, as it is written."""
+        written = (self._root.get("remotes") or {}).get(remote) or {}
+        return {name: written[name] for name in LIMITS if written.get(name)}
 
     def own_settings(self, remote: str) -> Mapping[str, Mapping[str, Any]]:
         """By the name of a plugin, what one remote has instead of `settings`."""
@@ -160,8 +166,8 @@ def _checked(config: Config) -> Mapping[str, Any]:
         raise _wrong(config, "must be a mapping with `allow` and `disable`", "plugins")
     _text(config, root.get("default"), "default")
     for name, remote in _mapping(config, root.get("remotes"), "remotes").items():
-        _known(config, _mapping(config, remote, "remotes", name), (*REMOTE, "settings"), "remotes", name)
-        for key in REMOTE:
+        _known(config, _mapping(config, remote, "remotes", name), (*REMOTE, *LIMITS, "settings"), "remotes", name)
+        for key in (*REMOTE, *LIMITS):
             _text(config, (remote or {}).get(key), "remotes", name, key)
         for plugin, own in _mapping(config, (remote or {}).get("settings"), "remotes", name, "settings").items():
             _mapping(config, own, "remotes", name, "settings", plugin)

@@ -1,32 +1,27 @@
 """Bring a run forward: what crashed is repaired, what is decided is recorded, what is missing is launched.
 
-Idempotent, and safe to be called by anyone at any time: the attached command, a later one, another user's.
-Conditional writes decide who wins. The runner has its own loop, made of the same parts.
+Idempotent, and safe to be called by anyone at any time: the attached command, a later one, another user's, a runner
+that sees work for other machines. Conditional writes decide who wins.
 """
 
 from __future__ import annotations
 
-import shutil
-import time
+from collections.abc import Sequence
 from typing import Final
 
+from dstack_core._engine.demand import missing
 from dstack_core._engine.engine import Engine
-from dstack_core._engine.executors import label
-from dstack_core._engine.outcome import interrupted
 from dstack_core._engine.settle import Tell, end_unstarted, settle
+from dstack_core._engine.upkeep import look_after
 from dstack_core._engine.view import RunView
-from dstack_core._ledger.machines import count_machines, gone, machines
-from dstack_core._ledger.records import CLAIMED, MachineRecord
-from dstack_core._ledger.runs import write_job
-from dstack_core.errors import ConflictError, DstackError
-from dstack_core.home import dstack_home
-from dstack_core.matching import satisfies
-from dstack_core.models import Offer, Requirements
+from dstack_core._ledger.machines import count_machines
+from dstack_core._ledger.records import MachineRecord
+from dstack_core.errors import CapacityError
 
-BOOT: Final = 15.0
-"""Seconds in which a machine whose record is written may still be on its way: nobody gives it up before."""
 LAUNCHES: Final = 5
-"""A run whose machines end again and again before it is finished fails after so many."""
+"""A run fails after so many machines that were lost before they had done anything."""
+FAILED_STARTS: Final = 2
+"""The same of machines that say why they have no runner: the next would say the same."""
 
 
 def advance(engine: Engine, view: RunView) -> None:
@@ -41,85 +36,50 @@ def advance(engine: Engine, view: RunView) -> None:
         return
     # Counted before anything is looked at: who launches a machine names it by this number, and only one can.
     number = count_machines(engine.store, view.run.name)
-    known = [document.value for document in machines(engine.store, view.run.name)]
-    live = [machine for machine in known if _check_on(engine, view, machine)]
+    known = look_after(engine, view)
     settle(view, engine.tell)
     if view.finished:
         return
-    wanted = _wanted(view, [machine.offer for machine in live])
-    if wanted is None:
+    live = [machine for machine in known if machine.status != "gone"]
+    limit = engine.remote.limits.machines_at_once(engine.backend.distant)
+    if missing(view, live, limit) is None:
         return
-    ended = sum(machine.handle is not None for machine in known) - len(live)
-    if ended >= LAUNCHES:
-        _give_up(view, engine.tell, ended)
+    reason = _hopeless(view, known)
+    if reason:
+        _give_up(view, engine.tell, reason)
         return
+    _launch_missing(engine, view, live, limit, number)
+
+
+def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int, number: int) -> None:
     from dstack_core._engine.launch import launch  # not for `dstack ps` of a run that goes its way
 
-    launch(engine, view.run.name, wanted, number)
+    while wanted := missing(view, live, limit):
+        try:
+            machine = launch(engine, view.run.name, wanted, number)
+        except CapacityError:
+            if live:
+                return  # the run goes on with what it has
+            raise
+        if machine is None:
+            return
+        live.append(machine)
+        number = int(machine.id.partition("-")[0]) + 1
 
 
-def _check_on(engine: Engine, view: RunView, machine: MachineRecord) -> bool:
-    """Whether to count on the machine. If not, it is ended for good, and what it was working on is free again."""
-    if machine.status == "gone":
-        view.refresh()  # it may have left since the last look, with the run finished: nothing is to be launched then
-        _release(view, machine.id)
-        return False
-    if engine.backend.state(machine.id, machine.handle) != "gone":
-        return True
-    if machine.status == "intent" and time.time() - machine.created < BOOT and machine.handle is None:
-        return True
-    engine.backend.terminate(machine.id, machine.handle)  # what it started may have outlived it
-    work = dstack_home() / "work" / machine.id
-    if work.exists():  # then it was this very machine
-        _sweep(engine, view, machine)
-        shutil.rmtree(work, ignore_errors=True)
-    gone(engine.store, view.run.name, machine.id, time.time())
-    view.refresh()
-    _release(view, machine.id)
-    return False
-
-
-def _sweep(engine: Engine, view: RunView, machine: MachineRecord) -> None:
-    """End what is left of the attempts of a machine of this computer. A container is no process of its runner's."""
-    for document in view.jobs.values():
-        job = document.value
-        if job.status in CLAIMED and job.machine == machine.id:
-            name = view.plan.job(job.job).spec.executor
-            try:
-                engine.executors.get(name).sweep(label(machine.id, job.job, len(job.attempts)))
-            except DstackError as error:
-                _warn(f"what {job.job} of {job.run} left behind could not be ended: {error}")
-
-
-def _warn(message: str) -> None:
-    import logging  # rarely needed, and slow to import
-
-    logging.getLogger("dstack").warning(message)
-
-
-def _release(view: RunView, machine: str) -> None:
-    """Jobs that a machine took with it were interrupted, not failed."""
-    for document in list(view.jobs.values()):
-        job = document.value
-        if job.status in CLAIMED and job.machine == machine:
-            try:
-                retry = view.plan.job(job.job).spec.retry
-                view.note(write_job(view.store, document, interrupted(job, "its machine was lost", retry)))
-            except ConflictError:
-                view.refresh()
-
-
-def _wanted(view: RunView, offers: list[Offer]) -> Requirements | None:
-    """What the first ready job needs that no live machine can give."""
-    for name in view.progress.ready:
-        needed = view.plan.job(name).spec.requirements
-        if not any(satisfies(offer, needed) for offer in offers):
-            return needed
+def _hopeless(view: RunView, known: Sequence[MachineRecord]) -> str | None:
+    """Why another machine would not do better than those before."""
+    worked = {attempt.machine for document in view.jobs.values() for attempt in document.value.attempts}
+    useless = [m for m in known if m.status == "gone" and m.handle and m.peak_memory is None and m.id not in worked]
+    said = [machine.reason for machine in useless if machine.reason]
+    if len(said) >= FAILED_STARTS:
+        return f"{len(said)} machines ended before their runners came up: {said[-1]}"
+    if len(useless) >= LAUNCHES:
+        return f"{len(useless)} machines ended before the run was finished; see their logs"
     return None
 
 
-def _give_up(view: RunView, tell: Tell, ended: int) -> None:
-    reason = f"{ended} machines ended before the run was finished; see their logs"
+def _give_up(view: RunView, tell: Tell, reason: str) -> None:
     for name in list(view.progress.ready):
         end_unstarted(view, tell, name, "failed", reason)
     settle(view, tell)

@@ -30,6 +30,26 @@ class Share:
     locks: tuple[int, ...] = ()
 
 
+class Room:
+    """What is left of a machine, for whoever only reckons with it."""
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        self._cpu = _thousandths(offer.cpu)
+        self._memory = offer.memory
+        self._gpus = len(_devices(offer.gpu)) if offer.gpu else 0
+
+    def take(self, requirements: Requirements) -> bool:
+        """Whether there is room for a job with these requirements; then it is taken."""
+        cpu, memory, gpus = _wanted(requirements, self.offer)
+        if cpu > self._cpu or memory > self._memory or gpus > self._gpus:
+            return False
+        self._cpu -= cpu
+        self._memory -= memory
+        self._gpus -= gpus
+        return True
+
+
 class Capacity:
     """Hands out shares of one machine. Not thread-safe: one thread decides.
 
@@ -46,9 +66,7 @@ class Capacity:
 
     def take(self, requirements: Requirements) -> Share | None:
         """A share that satisfies `requirements`, or None when that much is not free now."""
-        cpu = _thousandths(min(requirements.cpu or DEFAULT_CPU, self.offer.cpu))
-        memory = requirements.memory or 0
-        wanted = requirements.gpu.count if requirements.gpu else 0
+        cpu, memory, wanted = _wanted(requirements, self.offer)
         if cpu > self._cpu or memory > self._memory or wanted > len(self._gpus):
             return None
         locked = self._lock_gpus(wanted)
@@ -85,6 +103,12 @@ class Capacity:
         for lock in locked.values():
             os.close(lock)
         return None
+
+
+def _wanted(requirements: Requirements, offer: Offer) -> tuple[int, int, int]:
+    """Thousandths of a CPU, bytes, GPUs. On a machine with less than one CPU, a job that asks for none gets all."""
+    cpu = _thousandths(min(requirements.cpu or DEFAULT_CPU, offer.cpu))
+    return cpu, requirements.memory or 0, requirements.gpu.count if requirements.gpu else 0
 
 
 def _devices(gpu: Gpu) -> Sequence[int]:

@@ -16,10 +16,13 @@ class Executors:
 
     Each is made once, whichever attempts ask for it at the same time: it tells the jobs that it started from what they
     left behind, and would take another one's for the latter.
+
+    Attributes:
+        plugins: where they come from.
     """
 
     def __init__(self, plugins: Plugins, remote: Remote) -> None:
-        self._plugins = plugins
+        self.plugins = plugins
         self._remote = remote
         self._lock = threading.Lock()
         self._made: dict[str, Executor] = {}
@@ -29,7 +32,7 @@ class Executors:
         chosen = name or self._remote.executor
         with self._lock:
             if chosen not in self._made:
-                self._made[chosen] = self._plugins.executor(chosen, self._remote.settings_of(chosen))
+                self._made[chosen] = self.plugins.executor(chosen, self._remote.settings_of(chosen))
             return self._made[chosen]
 
     def name_for(self, spec: JobSpec, *, contained: bool = False) -> str:

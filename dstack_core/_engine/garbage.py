@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from dstack_core._content.damage import PREFIX as DAMAGED
+from dstack_core._engine.bundle import PREFIX as BUNDLES
 from dstack_core._engine.roots import Kept
 from dstack_core._ledger import documents
 from dstack_core._ledger.keys import segment
@@ -13,12 +14,13 @@ from dstack_core._ledger.traces import Trace
 from dstack_core.artifact_store import ArtifactStore, ObjectInfo
 from dstack_core.errors import NotFoundError, StoreError
 
-KINDS: Final = ("traces", "trees", "packs", "contents", "plans", "runs")
+KINDS: Final = ("traces", "trees", "packs", "contents", "plans", "runs", "bundles")
 """In the order in which they have to go: whatever is left when it is broken off, what is named is there."""
 
 
 class Garbage(NamedTuple):
-    """An object to delete. `kind` is one of `KINDS`; `runs`: what is left of removed runs, their logs above all."""
+    """An object to delete. `kind` is one of `KINDS`; `runs`: what is left of removed runs, their logs above all;
+    `bundles`: what machines started from."""
 
     kind: str
     key: str
@@ -40,6 +42,7 @@ def garbage(store: ArtifactStore, kept: Kept, alive: Callable[[], None]) -> Iter
     yield from _chosen("plans", store.list("plans/"), lambda key: _name(key) not in kept.digests)
     for prefix in ("runs/", "machines/", "index/finished/"):
         yield from _chosen("runs", store.list(prefix), lambda key: _is_of_removed(key, kept))
+    yield from _chosen("bundles", store.list(BUNDLES), lambda key: key.split("/")[1] not in kept.bundles)
 
 
 def _chosen(kind: str, infos: Iterator[ObjectInfo], is_garbage: Callable[[str], bool]) -> Iterator[Garbage]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from dstack_core._config.reading import Config
+from dstack_core._engine.limits import Limits
 from dstack_core.errors import InputError, NotFoundError
 
 
@@ -25,6 +26,7 @@ class Remote:
     secret_store: str | None = None
     container_executor: str = "docker"
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
     def settings_of(self, plugin: str) -> Mapping[str, Any]:
         """The settings of one of the plugins, as they are written: making the plugin checks them."""
@@ -40,6 +42,11 @@ DEFAULT: Final = Remote(
     container_executor="docker",
 )
 """What is used when nothing is configured; what a remote of the config does not say is as here."""
+
+
+def contained(remote: Remote) -> Remote:
+    """The same on machines that are other computers: every job there runs in a container."""
+    return replace(remote, executor=remote.container_executor)
 
 
 def find_remote(name: str | None = None) -> Remote:
@@ -62,7 +69,8 @@ def find_remote(name: str | None = None) -> Remote:
         )
     own = config.own_settings(chosen)
     settings = {**config.settings, **{plugin: {**config.settings.get(plugin, {}), **own[plugin]} for plugin in own}}
-    return replace(DEFAULT, name=chosen, settings=settings, **config.remotes.get(chosen, {}))
+    limits = Limits.of(config, chosen)
+    return replace(DEFAULT, name=chosen, settings=settings, limits=limits, **config.remotes.get(chosen, {}))
 
 
 def remote_names() -> list[str]:

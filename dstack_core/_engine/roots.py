@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from dstack_core._engine.bundle import bundles_in_use
 from dstack_core._ledger import documents
 from dstack_core._ledger.records import JobRecord, RunRecord, TagRecord
 from dstack_core.artifact_store import ArtifactStore
@@ -28,6 +29,7 @@ class Kept:
         runs, removed: key segments of the runs that are kept, and of those that were removed.
         digests: of plans and trees, and of anything else that records name.
         trees: those of them that are trees; `objects`: the bytes and packs that these name.
+        bundles: what machines were started from lately.
         problems: records that cannot be read, so that nobody knows what they refer to.
     """
 
@@ -36,6 +38,7 @@ class Kept:
     digests: set[str] = field(default_factory=set)
     trees: set[str] = field(default_factory=set)
     objects: set[str] = field(default_factory=set)
+    bundles: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
 
@@ -49,7 +52,7 @@ def kept(store: ArtifactStore, alive: Callable[[], None] = _nothing) -> Kept:
     Raises:
         StoreError: the store cannot be read. (What is damaged is among the `problems`.)
     """
-    found = Kept()
+    found = Kept(bundles=bundles_in_use(store))
     plans: set[str] = set()
     for key in _keys(store, "tags/"):
         alive()

@@ -31,6 +31,7 @@ class RunView:
             of the run is alive that could be at work on the job: then the job has failed.
         damaged: jobs whose records are damaged, and what is wrong with them.
         progress: statuses of all jobs, and which may start.
+        limited: cells of which not all may run at once, and the workflow that they are of.
         undecided: jobs whose reuse can be looked into only when what they need is done, and was not yet.
     """
 
@@ -40,6 +41,8 @@ class RunView:
         self.plan = loads(RunPlan, read_plan(store, self.run.plan))
         self.jobs: dict[str, JobDocument] = {}
         self.damaged: dict[str, DamagedError] = {}
+        cells = ((job.name, job.cell) for job in self.plan.jobs)
+        self.limited = {name: cell.workflow for name, cell in cells if cell and cell.max_parallel}
         self.undecided = {job.name for job in self.plan.jobs if job.decision == LATER}
         self._stamps: dict[str, str] = {}
         reused = {job.name: "reused" for job in self.plan.jobs if job.decision == REUSE}

@@ -17,6 +17,7 @@ from typing import Final
 
 from dstack_core._ledger import documents
 from dstack_core._ledger.documents import DamagedError, Document
+from dstack_core._ledger.keys import segment
 from dstack_core._ledger.records import JobRecord, MachineRecord
 from dstack_core._ledger.runs import job_prefix, machine_prefix
 from dstack_core.artifact_store import ArtifactStore
@@ -30,6 +31,11 @@ UNKNOWN: Final = Offer("", "unknown", 0, 0)
 def machine_key(run: str, machine: str) -> str:
     """Key of a machine's record."""
     return f"{machine_prefix(run)}{machine.partition('-')[0]}.json"
+
+
+def report_key(run: str, machine: str) -> str:
+    """Where a machine leaves what it said, if it ends without a runner."""
+    return f"runs/{segment(run)}/said/{machine}"
 
 
 def count_machines(store: ArtifactStore, run: str) -> int:
@@ -81,11 +87,32 @@ def register(store: ArtifactStore, run: str, machine: str) -> MachineRecord:
         raise ConflictError(f"the run {run} was removed before the runner of {machine} came up") from None
 
 
-def gone(store: ArtifactStore, run: str, machine: str, now: float, peak: int | None = None) -> None:
-    """Record that the machine ended; `peak`: bytes of memory that its runner had at most, if it could tell."""
+def beat(store: ArtifactStore, run: str, machine: str) -> None:
+    """Give a sign of life. Raises ConflictError when the machine was given up, StoreError."""
+
+    def again(record: MachineRecord) -> MachineRecord:
+        if record.status == "gone":
+            raise ConflictError(f"machine {machine} was given up")
+        return changed(record, beats=record.beats + 1)
+
+    try:
+        documents.update(store, MachineRecord, machine_key(run, machine), again)
+    except NotFoundError:
+        raise ConflictError(f"the run {run} was removed") from None
+
+
+def gone(
+    store: ArtifactStore, run: str, machine: str, now: float, peak: int | None = None, *, reason: str | None = None
+) -> None:
+    """Record that the machine ended; `peak`: bytes of memory that its runner had at most, if it could tell.
+
+    `reason`: why it ended without a runner.
+    """
 
     def end(record: MachineRecord) -> MachineRecord | None:
-        return None if record.status == "gone" else changed(record, status="gone", ended=now, peak_memory=peak)
+        if record.status == "gone":
+            return None
+        return changed(record, status="gone", ended=now, peak_memory=peak, reason=reason)
 
     try:
         documents.update(store, MachineRecord, machine_key(run, machine), end)

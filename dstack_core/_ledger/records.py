@@ -115,6 +115,8 @@ class MachineRecord:
         status: `intent` (may exist), `up` (its runner registered), `gone`.
         handle: how the backend knows it, when the call that made it returned.
         peak_memory: bytes that its runner had at most; None when it did not end by itself.
+        beats: how often its runner gave a sign of life, on a machine that is another computer.
+        reason: why it ended without a runner, if it could tell.
     """
 
     id: str
@@ -126,6 +128,8 @@ class MachineRecord:
     handle: str | None = None
     ended: float | None = None
     peak_memory: int | None = None
+    beats: int = 0
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import types
 
     import click
+    from pydantic import BaseModel
 
     from dstack_core._plugins.catalog import Finding
     from dstack_core._plugins.observe import Observers
@@ -90,6 +91,15 @@ class Plugins(World):
     def executor(self, name: str, settings: Settings | None = None) -> Executor:
         """The executor of that name. `settings`: what the config says of it."""
         return cast("Executor", self._make(kinds.EXECUTOR, name, settings or {}))
+
+    def origin(self, kind: Kind, name: str) -> tuple[str, type[BaseModel] | None]:
+        """The distribution that has the capability of that name, and the model of its settings if it has any."""
+        owner, entry = self._find(kind, name)
+        if entry.settings is None:
+            return owner.distribution, None
+        from dstack_core._plugins.setting import load_model
+
+        return owner.distribution, load_model(owner, entry.settings)
 
     def provider_missing(self, name: str) -> PluginError | None:
         """The error for a provider that no plugin has; None when there is one, or a plugin of that name."""

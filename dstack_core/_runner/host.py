@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from dstack_core._content.entries import Tree
 from dstack_core._content.restoring import load_known
@@ -16,6 +16,10 @@ from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import DstackError
 from dstack_core.executor import Executor
 from dstack_core.models import JobEvent, RunEvent
+
+LIFE: Final = "DSTACK_LIFE"
+"""Environment of a runner on a machine that is another computer: the file that says when it powers itself off, in
+seconds of `/proc/uptime`. See `dstack_core.cloud.boot`."""
 
 
 class Observers(Protocol):

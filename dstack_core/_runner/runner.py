@@ -8,11 +8,11 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from dstack_core._engine.capacity import Capacity, Share
+from dstack_core._engine.demand import busy_cells, requirements
 from dstack_core._engine.executors import label
 from dstack_core._engine.outcome import INTERRUPTIONS, interrupted
 from dstack_core._engine.settle import settle
@@ -35,14 +35,17 @@ OUTAGE: Final = 30.0
 
 
 class Runner:
-    """One thread decides and hands out shares of the machine; each attempt has a thread of its own."""
+    """One thread decides and hands out shares of the machine; each attempt has a thread of its own.
+
+    Attributes:
+        interrupted: set when the machine is to do nothing more.
+        elsewhere: told, again and again, that there is work for which this machine is not the right one.
+    """
 
     def __init__(self, host: Host, view: RunView) -> None:
         self._host = host
         self._view = view
         self._capacity = Capacity(host.machine.offer)
-        jobs = ((job.name, job.cell) for job in view.plan.jobs)
-        self._limited = {name: cell.workflow for name, cell in jobs if cell and cell.max_parallel}
         self._running: dict[str, Share] = {}
         self._news = threading.Condition()
         self._ended: list[tuple[str, Document[JobRecord] | None]] = []
@@ -53,6 +56,7 @@ class Runner:
         self._crash: BaseException | None = None
         self._looked = time.monotonic()
         self.interrupted = False
+        self.elsewhere: Callable[[], None] | None = None
 
     def desired(self) -> str | None:
         """What is to become of running jobs; asked by their threads, many times a second."""
@@ -81,7 +85,7 @@ class Runner:
             self._end_damaged()
         if self._view.progress.finished:
             self._await_traces()
-        settle(self._view, self._tell)
+        settle(self._view, self.tell)
         self._start_ready()
         if not self._running and (self.interrupted or self._view.finished or not self._has_future()):
             return True
@@ -126,7 +130,7 @@ class Runner:
     def _start_ready(self) -> None:
         if self._view.run.desired or self.interrupted:
             return
-        cells = self._busy_cells()
+        cells = busy_cells(self._view)
         for name in list(self._view.progress.ready):
             job = self._view.plan.job(name)
             if job.cell and job.cell.max_parallel and cells[job.cell.workflow] >= job.cell.max_parallel:
@@ -139,19 +143,21 @@ class Runner:
             if share is None:
                 return  # first come, first served: a large job is not starved by small ones
             self._start(job, share)
-            if job.name in self._limited:
-                cells[self._limited[job.name]] += 1
+            if job.cell and job.cell.max_parallel:
+                cells[job.cell.workflow] += 1
 
     def _may_start(self, job: PlannedJob) -> bool:
         # A refresh may bring the end of an attempt before its thread has told of it: it still has its share.
         if job.name in self._running or self._is_early(job.name):
             return False
-        return satisfies(self._host.machine.offer, job.spec.requirements)
+        if self._suits(job.name):
+            return True
+        if self.elsewhere:
+            self.elsewhere()
+        return False
 
-    def _busy_cells(self) -> Counter[str]:
-        """How many cells run of each workflow that limits them, here or on other machines of the run."""
-        status = self._view.progress.status
-        return Counter(workflow for name, workflow in self._limited.items() if status[name] in CLAIMED)
+    def _suits(self, name: str) -> bool:
+        return satisfies(self._host.machine.offer, requirements(self._view, name))
 
     def _start(self, job: PlannedJob, share: Share) -> None:
         self._running[job.name] = share
@@ -223,16 +229,14 @@ class Runner:
 
     def _has_future(self) -> bool:
         """Whether this machine may yet get something to do in this run."""
-        return any(
-            satisfies(self._host.machine.offer, self._view.plan.job(name).spec.requirements)
-            for name in self._view.progress.waiting
-        )
+        return any(map(self._suits, self._view.progress.waiting))
 
     def _is_early(self, name: str) -> bool:
         document = self._view.jobs.get(name)
         return document is not None and document.value.not_before > time.time()
 
-    def _tell(self, event: JobEvent | RunEvent) -> None:
+    def tell(self, event: JobEvent | RunEvent) -> None:
+        """Observers hear of it."""
         if isinstance(event, JobEvent):
             self._host.observers.job_changed(event)
         else:

@@ -8,14 +8,14 @@ import resource
 import signal
 import sys
 import time
-from types import FrameType
 
+from dstack_core._engine.engine import Engine
 from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import Remote, find_remote
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import gone, register
 from dstack_core._plugins.registry import Plugins
-from dstack_core._runner.host import Host
+from dstack_core._runner.host import LIFE, Host
 from dstack_core._runner.runner import Runner
 from dstack_core.errors import ConflictError, PluginError
 from dstack_core.home import dstack_home
@@ -34,12 +34,13 @@ def serve(run: str, machine: str, remote_name: str) -> int:
         return 0
     view = RunView(store, run)
     observers = plugins.observers()
+    executors = Executors(plugins, remote)
     host = Host(
         store=store,
         run=view.run,
         plan=view.plan,
         machine=record,
-        executor=Executors(plugins, remote).get,
+        executor=executors.get,
         secret=functools.partial(_secret, plugins, remote, view.run.repo),
         work=dstack_home() / "work" / machine,
         observers=observers,
@@ -49,15 +50,26 @@ def serve(run: str, machine: str, remote_name: str) -> int:
     )
     runner = Runner(host, view)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(*_: object) -> None:
         runner.interrupted = True
 
     signal.signal(signal.SIGTERM, interrupt)
+    outpost = None
+    if LIFE in os.environ:
+        from dstack_core._runner.outpost import Outpost
+
+        backend = plugins.backend(remote.backend, remote.settings_of(remote.backend))
+        outpost = Outpost(Engine(store, backend, remote, executors, runner.tell), run, machine, interrupt)
+        runner.elsewhere = outpost.relay.wanted
     observers.run_started(RunEvent(run, view.run.workflow, view.status(), time.time()))
     runner.run()
+    if outpost:
+        outpost.quiesce()
     # Linux counts kilobytes, macOS bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     gone(store, run, machine, time.time(), peak)
+    if outpost:
+        outpost.leave()
     observers.close(5.0)
     return 0
 

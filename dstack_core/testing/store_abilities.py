@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
+
 import pytest
 
-from dstack_core.artifact_store import ArtifactStore, SupportsAppend, SupportsPath
+from dstack_core.artifact_store import ArtifactStore, SupportsAppend, SupportsLinks, SupportsPath
 from dstack_core.errors import ConflictError
 
 
 class OptionalAbilities:
-    """Tests of `SupportsAppend` and `SupportsPath`, for stores that are. Uses the suite's fixture `store`."""
+    """Tests of `SupportsAppend`, `SupportsPath` and `SupportsLinks`, for stores that are. Uses the
+    suite's fixture `store`."""
 
     @pytest.fixture
     def growing(self, store: ArtifactStore) -> SupportsAppend:
@@ -47,3 +51,35 @@ class OptionalAbilities:
         store.write("a/b", b"bytes")
         assert store.path("a/b").read_bytes() == b"bytes"
         assert not store.path("a/c").exists()
+
+    @pytest.fixture
+    def linking(self, store: ArtifactStore) -> SupportsLinks:
+        """The store, if its objects have addresses."""
+        if not isinstance(store, SupportsLinks):
+            pytest.skip("not a SupportsLinks")
+        return store
+
+    def test_an_object_has_an_address(self, linking: SupportsLinks, store: ArtifactStore) -> None:
+        """For whoever has no credentials; it is good for this object only."""
+        store.write("a/b", b"bytes")
+        url = linking.link("a/b", 60)
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.read() == b"bytes"
+        for changed in (url.replace("a/b", "a/c"), url.partition("?")[0]):
+            with pytest.raises(urllib.error.HTTPError), urllib.request.urlopen(changed, timeout=30):
+                pass
+
+    def test_an_object_can_be_put_at_an_address(self, linking: SupportsLinks, store: ArtifactStore) -> None:
+        """It is like any other then: read, listed, and replaced by version."""
+        _put(linking.link("a/b", 60, write=True), b"bytes")
+        found = store.read("a/b")
+        assert found.data == b"bytes"
+        assert [(o.key, o.size) for o in store.list("a/")] == [("a/b", 5)]
+        store.write("a/b", b"newer", found.version)
+        assert store.read("a/b").data == b"newer"
+
+
+def _put(url: str, data: bytes) -> None:
+    request = urllib.request.Request(url, data, {"Content-Type": ""}, method="PUT")
+    with urllib.request.urlopen(request, timeout=30):
+        pass

@@ -117,6 +117,13 @@ def busybox_files() -> list[tuple[str, Path | bytes | str]]:
     return [("tmp", Path("/tmp")), ("bin/busybox", busybox), *links]
 
 
+def shell_files() -> list[tuple[str, Path | bytes | str]]:
+    """Bash and the programs of busybox."""
+    bash = Path(which("bash") or "/bin/bash")
+    libraries = {str(path).lstrip("/"): Path(os.path.realpath(path)) for path in _libraries(bash)}
+    return [*busybox_files(), ("bin/bash", Path(os.path.realpath(bash))), *libraries.items()]
+
+
 def python_files() -> list[tuple[str, Path | bytes | str]]:
     """The base of this Python, bash, and every library that they load."""
     python = Path(os.path.realpath(sys.executable))

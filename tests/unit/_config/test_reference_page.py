@@ -8,7 +8,7 @@ from pathlib import Path
 from dstack_local.settings import LocalSettings
 from dstack_notify.settings import NotifySettings
 
-from dstack_core._config.reading import REMOTE, SWITCHES, TOP, Config
+from dstack_core._config.reading import LIMITS, REMOTE, SWITCHES, TOP, Config
 from dstack_core._engine.remote import DEFAULT, Remote, find_remote
 from dstack_core._plugins import Plugins
 from dstack_core.settings import check_settings
@@ -19,7 +19,11 @@ KEYS = re.findall(r"^\| `([\w.-]+)` \|", TEXT, re.MULTILINE)
 
 
 def test_every_key_is_on_the_page():
-    wanted = ["default", *(f"plugins.{key}" for key in SWITCHES), *(f"remotes.NAME.{key}" for key in REMOTE)]
+    wanted = [
+        "default",
+        *(f"plugins.{key}" for key in SWITCHES),
+        *(f"remotes.NAME.{key}" for key in (*REMOTE, *LIMITS)),
+    ]
     problems = []
     for has in Plugins.discover().settings(problems.append):
         wanted += [f"settings.{has.name}.{field}" for field in has.model.model_fields]
@@ -31,7 +35,7 @@ def test_every_key_is_on_the_page():
 def test_the_default_remote_is_as_the_page_says():
     said = dict(re.findall(r"^\| `remotes\.NAME\.(\w+)` \| `(\w+)` \|", TEXT, re.MULTILINE))
     assert said == {key: getattr(DEFAULT, key) for key in REMOTE}
-    assert set(Remote.__dataclass_fields__) == {"name", "settings", *REMOTE}
+    assert set(Remote.__dataclass_fields__) == {"name", "settings", "limits", *REMOTE}
 
 
 def test_the_example_works(tmp_path, monkeypatch):

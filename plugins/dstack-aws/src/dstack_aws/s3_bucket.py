@@ -47,6 +47,7 @@ class Bucket:
                 "s3",
                 regionless=endpoint is not None,
                 s3={"addressing_style": addressing},
+                signature_version="s3v4",  # of links, too: the SDK's own choice for them is an older one
                 # We send and check a CRC of our own, which every server can keep.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",

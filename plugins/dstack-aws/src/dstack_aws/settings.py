@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dstack_aws.account import PATIENCE
+from dstack_core.settings import HERE
 from dstack_core.setup import ASKED
 
 
@@ -41,7 +42,7 @@ class S3Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    profile: str | None = Field(None, description=PROFILE, json_schema_extra=ASKED)
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra={**ASKED, **HERE})
     region: str | None = Field(
         None, description="The bucket's region; by default the profile's.", json_schema_extra=ASKED
     )
@@ -86,7 +87,7 @@ class SecretsManagerSettings(BaseModel):
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "dstack", min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._=+@/-]*$", description="How all names begin."
     )
-    profile: str | None = Field(None, description=PROFILE, json_schema_extra=ASKED)
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra={**ASKED, **HERE})
     region: str | None = Field(None, description="The region; by default the profile's.", json_schema_extra=ASKED)
     endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
     kms_key: str | None = Field(None, description="Key that encrypts new secrets; by default the one of AWS.")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dstack_core.settings import HERE
 from dstack_docker.choices import Choices, split_mount
 
 USUAL = Choices()
@@ -39,5 +40,7 @@ class DockerSettings(BaseModel):
         list(USUAL.mounts), description="Files and folders that every job gets: /here:/there, or /here:/there:ro."
     )
     host: str | None = Field(
-        USUAL.host, description="Address of the engine; by default DOCKER_HOST, else Docker's current context."
+        USUAL.host,
+        description="Address of the engine; by default DOCKER_HOST, else Docker's current context.",
+        json_schema_extra=HERE,
     )

@@ -1,0 +1,103 @@
+"""What a machine that is another computer is told: its bundle, its config, and how long it lives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from dstack_core import settings
+from dstack_core._config.reading import LIMITS, Config
+from dstack_core._engine.bundle import LINK, VARIABLE, stored_bundle
+from dstack_core._engine.remote import Remote
+from dstack_core._ledger.machines import report_key
+from dstack_core._plugins import kinds
+from dstack_core._plugins.kinds import Kind
+from dstack_core._plugins.registry import Plugins
+from dstack_core.artifact_store import ArtifactStore, SupportsLinks
+from dstack_core.errors import NotFoundError
+from dstack_core.models import Bundle, Launch
+
+CORE: Final = "dstack-core"
+
+
+class Elsewhere:
+    """Turns launches into those of machines that are other computers. What they share is made once.
+
+    Raises:
+        InputError, PluginError, StoreError: from its making, for reasons of `stored_bundle` and of the plugins.
+    """
+
+    def __init__(self, store: ArtifactStore, plugins: Plugins, remote: Remote) -> None:
+        parts = list(_parts(plugins, remote))
+        self._store = store
+        self._limits = remote.limits
+        self._bundle = stored_bundle(store, [CORE, *(distribution for _, distribution, _ in parts)])
+        self._config = json.dumps(_config(remote, {name: told for name, _, told in parts if told}))
+
+    def launch(self, machine: str, run: str, argv: tuple[str, ...], env: dict[str, str]) -> Launch:
+        """The launch of a machine whose record is in the store."""
+        assert isinstance(self._store, SupportsLinks)  # else there would be no bundle
+        return Launch(
+            machine,
+            run,
+            argv,
+            {**env, VARIABLE: f"{self._bundle.digest} {self._bundle.size}"},
+            self._bundle,
+            self._config,
+            self._limits.lease,
+            self._limits.max_duration,
+            self._store.link(report_key(run, machine), LINK, write=True),
+        )
+
+    @property
+    def bundle(self) -> Bundle:
+        """What they start from."""
+        return self._bundle
+
+
+def report(store: ArtifactStore, run: str, machine: str) -> str | None:
+    """What a machine said last that ended without a runner; None if it said nothing."""
+    try:
+        lines = store.read(report_key(run, machine)).data.decode(errors="replace").strip().splitlines()
+    except NotFoundError:
+        return None
+    said = [line.removeprefix("dstack: ") for line in lines if line.startswith("dstack: ")]
+    return (said or lines or ["nothing"])[-1]
+
+
+def _parts(plugins: Plugins, remote: Remote) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Of each plugin that a machine needs: its name, distribution, and the settings that machines are told."""
+    names: list[tuple[Kind, str | None]] = [
+        (kinds.BACKEND, remote.backend),
+        (kinds.ARTIFACT_STORE, remote.artifact_store),
+        (kinds.SECRET_STORE, remote.secret_store),
+        (kinds.EXECUTOR, remote.container_executor),
+    ]
+    for kind, name in names:
+        if name:
+            distribution, model = plugins.origin(kind, name)
+            told: dict[str, Any] = {}
+            if model is not None:
+                given = {**remote.settings_of(name), **settings.from_environment(name, model)}
+                fields = settings.fields(model)
+                told = {n: v for n, v in given.items() if n not in fields or settings.is_for_machines(fields[n])}
+            yield name, distribution, told
+
+
+def _config(remote: Remote, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Of this remote alone. Every job there runs in a container."""
+    written = Config.read().limits(remote.name)
+    return {
+        "remotes": {
+            remote.name: {
+                "backend": remote.backend,
+                "artifact_store": remote.artifact_store,
+                "secret_store": remote.secret_store,
+                "executor": remote.container_executor,
+                "container_executor": remote.container_executor,
+                **{name: written[name] for name in LIMITS if name in written},
+                "settings": told,
+            }
+        }
+    }

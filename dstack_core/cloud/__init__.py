@@ -1,0 +1,1 @@
+"""What every backend of machines that are other computers needs, in words that name no cloud."""
