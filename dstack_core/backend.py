@@ -71,3 +71,38 @@ class SupportsNotice(Protocol):
         Asked by the runner on the machine every few seconds, so it takes a second at most, and never raises a
         DstackError: who cannot tell does not know.
         """
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that a backend has, and that may cost money: a machine, or what was made with one.
+
+    Attributes:
+        kind: `machine`, `disk`, `address`, `request`.
+        id: the backend's own name for it.
+        machine: label, the id of the machine that it is or was made for.
+        run: label, the run that the machine was started for; empty if there is none.
+        store: label, `Launch.store`; empty if there is none.
+        created: seconds since the epoch; 0 if nobody knows.
+        price: USD per hour, as far as it is known.
+    """
+
+    kind: Literal["machine", "disk", "address", "request"]
+    id: str
+    machine: str
+    run: str = ""
+    store: str = ""
+    region: str = ""
+    created: float = 0.0
+    price: float = 0.0
+
+
+@runtime_checkable
+class SupportsLeftovers(Protocol):
+    """A backend that can tell what of ours exists, whether or not a record explains it."""
+
+    def leftovers(self) -> Sequence[Leftover]:
+        """Everything that exists and carries the label of a machine, found by the label. Raises DstackError."""
+
+    def end(self, leftover: Leftover) -> None:
+        """End it. Ending what is gone is no error. Raises DstackError."""

@@ -258,6 +258,8 @@ class Launch:
         lease: seconds after which such a machine ends itself unless its runner has extended its life.
         max_duration: seconds after which it ends itself in any case; None: none.
         report: where it may put (by HTTP, for an hour) what it said, if it ends without a runner's having worked.
+        store: id of the artifact store that has the machine's record: a label, so that who has another store, and
+            cannot see the record, leaves the machine alone.
     """
 
     machine: str
@@ -269,6 +271,7 @@ class Launch:
     lease: float = 600.0
     max_duration: float | None = None
     report: str | None = None
+    store: str = ""
 
 
 @dataclass(frozen=True)

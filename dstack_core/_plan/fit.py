@@ -41,8 +41,14 @@ def describe(wanted: Requirements) -> str:
         parts.append(f"{wanted.gpu.count} gpu{f' {wanted.gpu.name}' if wanted.gpu.name else ''}{memory}")
     if wanted.shm_size is not None:
         parts.append(f"{in_words(wanted.shm_size)} shared memory")
+    if wanted.disk is not None:
+        parts.append(f"{in_words(wanted.disk)} disk")
     if wanted.interruptible:
         parts.append("interruptible")
+    if wanted.max_price is not None:
+        parts.append(f"at most {wanted.max_price:g} USD per hour")
+    if wanted.instance_types:
+        parts.append(f"type {' or '.join(wanted.instance_types)}")
     return ", ".join(parts) or "any machine"
 
 

@@ -91,6 +91,16 @@ def cpu(value: Any) -> float | None:
     return None if value in ("0", 0) else number(value)
 
 
+def price(value: Any) -> float:
+    """USD per hour; `0` is what a machine costs that is there anyway."""
+    return 0.0 if value in ("0", 0) else number(value)
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """Words from a list, or one alone."""
+    return tuple(word(item, index) for index, item in enumerate(items(value)))
+
+
 def size(value: Any, *path: object) -> int:
     """Bytes, from `16GB` and the like."""
     return _reword(parse_size, text(value, *path), path)

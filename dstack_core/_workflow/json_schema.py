@@ -66,7 +66,10 @@ RESOURCES: Final[Mapping[str, Schema]] = {
     "memory": _about("Memory, e.g. 16GB.", _SIZE),
     "gpu": _about("GPUs: a number, a name like V100, or a mapping.", _GPU),
     "shm_size": _about("Size of /dev/shm, e.g. 8GB.", _SIZE),
+    "disk": _about("Disk of the machine, e.g. 200GB.", _SIZE),
     "interruptible": _about("Take a spot machine.", _FLAG),
+    "max_price": _about("What the machine may cost, in USD per hour.", SCALAR),
+    "instance_types": _about("Types of machines that will do; any if there is none.", _TEXTS),
     "remote": _about("Run on a machine of the remote.", _FLAG),
     "local": _about("Run on this machine.", _FLAG),
 }

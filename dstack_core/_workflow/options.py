@@ -55,7 +55,12 @@ COMMON: Final = (
     _option("gpu_name", "text", "Name of the GPUs, e.g. V100.", "NAME"),
     _option("gpu_memory", "text", "Memory per GPU, e.g. 16GB.", "SIZE"),
     _option("shm_size", "text", "Size of /dev/shm, e.g. 8GB.", "SIZE"),
+    _option("disk", "text", "Disk of the machine, e.g. 200GB.", "SIZE"),
     _option("interruptible", "flag", "Take a spot machine."),
+    _option("max_price", "text", "What the machine may cost, in USD per hour.", "USD"),
+    _option(
+        "instance_types", "texts", "Machine that will do, instead of the workflow's own.", "TYPE", "--instance-type"
+    ),
     _option("python", "text", "Version of Python, e.g. 3.11.", "VERSION"),
     _option("image", "text", "Container image to run in.", "IMAGE"),
     _option("executor", "text", "How to run it: process, docker, or what a plugin brings.", "NAME"),

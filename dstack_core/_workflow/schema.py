@@ -21,7 +21,10 @@ RESOURCES: Final[Table] = {
     "memory": fields.size,
     "gpu": fields.gpu,
     "shm_size": fields.size,
+    "disk": fields.size,
     "interruptible": fields.flag,
+    "max_price": fields.price,
+    "instance_types": fields.words,
     "remote": fields.flag,
     "local": fields.flag,
 }

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_box import aws, aws_box
 from moto_server import moto
 from weed import S3Server, weed
 
-__all__ = ["moto", "weed"]
+__all__ = ["aws", "aws_box", "moto", "weed"]
 pytest.register_assert_rewrite("dstack_core.testing")
 
 

@@ -52,4 +52,7 @@ def test_describe():
     assert describe(Requirements(cpu=0.5, shm_size=500_000_000, interruptible=True)) == (
         "0.5 cpu, 500 MB shared memory, interruptible"
     )
+    assert describe(Requirements(disk=9 * 10**9, max_price=1.5, instance_types=("a1.x", "b2.y"))) == (
+        "9 GB disk, at most 1.5 USD per hour, type a1.x or b2.y"
+    )
     assert describe(Requirements(memory=10, gpu=Gpu())) == "10 B memory, 1 gpu"

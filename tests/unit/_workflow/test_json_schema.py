@@ -92,6 +92,8 @@ def test_what_the_documentation_shows_is_right(text):
         "artifacts: ./a",
         "artifacts: [./a, {path: ./b, mount: yes}]",
         "resources: {cpu: 2, memory: 16GB, gpu: 1, shm_size: 8GB, interruptible: yes}",
+        "resources: {disk: 200GB, max_price: 1.5, instance_types: [m5.large, t3.large]}",
+        "resources: {max_price: '2', instance_types: m5.large}",
         "resources: {gpu: {count: 2, name: V100, memory: 16GB}, remote: true}",
         "resources: {gpu: 'V100:2', memory: }",
         "retry: 3",

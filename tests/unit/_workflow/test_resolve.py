@@ -240,6 +240,11 @@ def test_wrong_paths(project, lines, where, words):
         ("memory: 16G", Requirements(memory=16 * 10**9)),
         ("memory: 512MiB", Requirements(memory=512 << 20)),
         ("shm_size: 1GiB", Requirements(shm_size=1 << 30)),
+        ("disk: 200GB", Requirements(disk=200 * 10**9)),
+        ("max_price: 1.25", Requirements(max_price=1.25)),
+        ("max_price: 0", Requirements(max_price=0.0)),
+        ("instance_types: [a1.x, b2.y]", Requirements(instance_types=("a1.x", "b2.y"))),
+        ("instance_types: a1.x", Requirements(instance_types=("a1.x",))),
         ("interruptible: on", Requirements(interruptible=True)),
         ("interruptible: no", Requirements()),
         ("gpu: 2", Requirements(gpu=Gpu(2))),
@@ -275,7 +280,7 @@ def test_resources(project, lines, requirements):
         ("gpu: {count: x}", "5:30", "`resources.gpu.count`: must be a whole number"),
         ("gpu: {memory: 16}", "5:31", "no unit"),
         ("memroy: 16GB", "5:17", "did you mean `memory`?"),
-        ("zzz: 1", "5:17", "known are: cpu, gpu"),
+        ("zzz: 1", "5:17", "known are: cpu, disk, gpu"),
         ("interruptible: 1", "5:32", "`true` or `false`"),
         ("remote: true, local: true", "5:38", "contradicts"),
     ],
@@ -370,12 +375,12 @@ def test_overrides_of_every_kind(project):
         "gpu": "2", "memory": "32GB", "cpu": "4", "shm_size": "1GiB", "env": ["K=V", "SHELL_VAR"], "python": "3.12",
         "interruptible": True, "working_dir": "sub", "image": "ubuntu", "max_duration": "2h", "retry": "3",
         "artifact": ["./x", "y"], "dep": ["data", ":tag"], "input": ["*.py"], "commands": ["ls"], "setup": None,
-        "gpu_name": None, "ports": "1",
+        "gpu_name": None, "ports": "1", "disk": "9GB", "max_price": "2", "instance_types": ["a1.x"],
     }  # fmt: skip
     found = project.one(
         "env: {A: 1, K: old}\nartifacts: [z]", overrides=overrides, args=["a", "-b"], environ={"SHELL_VAR": "s"}
     )
-    assert found.resources == Requirements(4.0, 32 * 10**9, Gpu(2), 1 << 30, True)
+    assert found.resources == Requirements(4.0, 32 * 10**9, Gpu(2), 1 << 30, True, 9 * 10**9, 2.0, ("a1.x",))
     assert found.env == {"A": "1", "K": "V", "SHELL_VAR": "s"}
     assert (found.python, found.working_dir, found.image, found.ports) == ("3.12", "sub", "ubuntu", 1)
     assert (found.max_duration, found.retry) == (7200.0, Retry(3, ("failed", "interrupted")))
@@ -431,6 +436,9 @@ def test_gpu_overrides(project, overrides, gpu):
         ({"artifact": ["../x"]}, "--artifact: "),
         ({"max_duration": "x"}, "--max-duration: "),
         ({"shm_size": "x"}, "--shm-size: "),
+        ({"disk": "9"}, "--disk: `9` has no unit"),
+        ({"max_price": "cheap"}, "--max-price: must be a number"),
+        ({"instance_types": ["a b"]}, "--instance-type: must be one word"),
         ({"python": "x"}, "--python: "),
         (
             {"commands": ["${{ run.nam }}"]},

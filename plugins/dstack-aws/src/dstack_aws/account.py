@@ -25,12 +25,14 @@ class Account:
 
     Attributes:
         plugin: whose settings these are; for hints.
+        region_setting: what its setting of the region is called.
     """
 
     plugin: str
     profile: str | None = None
     region: str | None = None
     endpoint: str | None = None
+    region_setting: str = "region"
 
     @staticmethod
     def of(plugin: str, settings: Mapping[str, Any]) -> Account:
@@ -43,6 +45,21 @@ class Account:
         """The address of a server that is not AWS. `variable`: the SDK's for this service."""
         return self.endpoint or os.environ.get(variable) or os.environ.get("AWS_ENDPOINT_URL") or None
 
+    def default_region(self) -> str | None:
+        """The region that the SDK would take: the settings', else the profile's or the environment's."""
+        return self.region or self._session().get_config_variable("region") or None
+
+    def names(self) -> tuple[str, ...]:
+        """By what names the credentials are found: another tuple may be another account. Asks nobody."""
+        variables = (os.environ.get(name, "") for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE"))
+        return (self.profile or "", *variables)
+
+    def known_regions(self, service: str) -> frozenset[str]:
+        """The regions in which the SDK knows a service to be."""
+        session = self._session()
+        partitions = session.get_available_partitions()
+        return frozenset(r for p in partitions for r in session.get_available_regions(service, p))
+
     def client(self, service: str, *, regionless: bool = False, **config: Any) -> Any:
         """A client of the SDK that tries each request once: trying again is `Calls`' business.
 
@@ -53,12 +70,11 @@ class Account:
         Raises:
             botocore.exceptions.BotoCoreError: no such profile, no region.
         """
-        import botocore.session
         from botocore.config import Config
 
         from dstack_aws import __name__ as program
 
-        session = botocore.session.Session(profile=self.profile)
+        session = self._session()
         region = self.region or session.get_config_variable("region") or (ANY_REGION if regionless else None)
         options = Config(
             retries={"mode": "standard", "total_max_attempts": 1},
@@ -70,3 +86,8 @@ class Account:
             **config,
         )
         return session.create_client(service, region_name=region, endpoint_url=self.endpoint, config=options)
+
+    def _session(self) -> Any:
+        import botocore.session
+
+        return botocore.session.Session(profile=self.profile)

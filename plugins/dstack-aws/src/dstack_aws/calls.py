@@ -109,7 +109,7 @@ class Calls:
             except Exception as error:
                 failure = self._failure(error, tolerated, act)
                 patience = self._patience if self._answered else min(self._patience, FIRST)
-                if not _passes(error) or time.monotonic() - since > patience:
+                if isinstance(failure, Refused) or not _passes(error) or time.monotonic() - since > patience:
                     raise failure from None
             pause = random.uniform(0.5, 1) * min(SHORTEST * 2**tries, LONGEST)  # noqa: S311
             tries = min(tries + 1, 20)

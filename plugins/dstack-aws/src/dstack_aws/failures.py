@@ -22,6 +22,7 @@ class Refused(Exception):
         super().__init__(answer.code)
         self.code = answer.code
         self.status = answer.status
+        self.message = answer.message
 
 
 class Answer(NamedTuple):
@@ -37,7 +38,8 @@ class Answer(NamedTuple):
         """From what the SDK parsed, or what its `ClientError` has as `response`."""
         error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
         headers = meta.get("HTTPHeaders", {})
-        lines = str(error.get("Message") or "").strip().splitlines()
+        # What EC2 adds is for those who may decode it, and longer than all the rest.
+        lines = str(error.get("Message") or "").partition(" Encoded authorization failure")[0].strip().splitlines()
         return Answer(
             str(error.get("Code", "")),
             int(meta.get("HTTPStatusCode", 0)),
@@ -48,10 +50,13 @@ class Answer(NamedTuple):
 
 UNKNOWN_KEYS: Final = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "UnrecognizedClientException",
-     "InvalidToken", "InvalidSignatureException", "IncompleteSignature"}
+     "InvalidToken", "InvalidSignatureException", "IncompleteSignature", "AuthFailure"}
 )  # fmt: skip
 EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
-DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "UnauthorizedAccess", "403"})
+DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "UnauthorizedAccess", "403",
+     "UnauthorizedOperation"}
+)  # fmt: skip
 ELSEWHERE: Final = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 )
@@ -78,10 +83,10 @@ def explain(error: Exception, act: str, account: Account, where: str) -> StoreEr
         hint = f"dstack config set settings.{account.plugin}.profile NAME; `aws configure list-profiles` has the names"
         return _denied(f"cannot {act}: AWS has no profile {account.profile or 'of that name'}", where, hint)
     if kind in ("NoRegionError", "InvalidRegionError"):
-        hint = f"dstack config set settings.{account.plugin}.region REGION"
+        hint = f"dstack config set settings.{account.plugin}.{account.region_setting} REGION"
         return StoreError(f"cannot {act}: no AWS region is set", where=where, hint=hint, lasting=True)
     if kind in UNREACHABLE:
-        hint = f"look at your network, and at settings.{account.plugin}.endpoint_url and region"
+        hint = f"look at your network, and at settings.{account.plugin}.endpoint_url and {account.region_setting}"
         return StoreError(f"cannot {act}: no connection ({said})", where=where, hint=hint)
     if kind == "SSLError":
         hint = "for a certificate of your company, set AWS_CA_BUNDLE to the file that has it"

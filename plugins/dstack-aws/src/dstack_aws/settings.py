@@ -1,4 +1,4 @@
-"""What can be set of plugins `s3` and `secrets-manager`. A module of its own, because pydantic is slow to import."""
+"""What can be set of plugins `s3`, `secrets-manager` and `ec2`; a module of its own, as pydantic is slow to import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dstack_aws.account import PATIENCE
 from dstack_core.settings import HERE
@@ -33,6 +33,12 @@ def _bucket(name: str) -> str:
     return name
 
 
+def _several(value: object) -> object:
+    """One alone is as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_several)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 PROFILE = "Profile of ~/.aws/config; by default AWS_PROFILE, else whatever credentials there are."
 
@@ -101,3 +107,47 @@ class SecretsManagerSettings(BaseModel):
         from dstack_aws.suggesting import suggest
 
         return suggest("secrets-manager", "secretsmanager", field, given)
+
+
+class Ec2Settings(BaseModel):
+    """`settings: {ec2: {...}}` of the user's config."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra={**ASKED, **HERE})
+    regions: Names = Field(
+        [],
+        description="Regions to look for machines in, best first; by default the profile's.",
+        json_schema_extra=ASKED,
+    )
+    zones: Names = Field([], description="Their only zones to use, e.g. us-east-1a; by default all.")
+    instance_types: Names = Field([], description="The only types to use: names, or patterns like g5.*; else all.")
+    endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
+    subnet: str | None = Field(
+        None, pattern=r"^subnet-[0-9a-f]+$", description="Subnet of the machines; else the default one of a zone."
+    )
+    security_group: str = Field(
+        "dstack", description="Their security group, by name or id; made by `dstack aws setup`. Empty: the default one."
+    )
+    instance_profile: str = Field(
+        "dstack", description="Their instance profile, by name; made by `dstack aws setup`. Empty: none."
+    )
+    ami: str | None = Field(
+        None, description="Image of machines: ami-..., a parameter that has it, or OWNER/NAME*; by default Ubuntu."
+    )
+    gpu_ami: str | None = Field(
+        None, description="The same for machines with GPUs; by default Ubuntu with NVIDIA's driver, from AWS."
+    )
+    disk: int = Field(100, ge=8, le=16000, description="GB of a machine's disk, if a job does not ask for more.")
+    disk_price: float | None = Field(None, ge=0, description="USD for a GB of disk and month; else the list price.")
+    prices: dict[str, float] = Field({}, description="USD per hour by type, where it is not the list price.")
+    patience: float = Field(
+        PATIENCE, ge=0, le=3600, description="Seconds to go on trying while AWS fails or does not answer."
+    )
+
+    @classmethod
+    def suggestions(cls, field: str, given: Mapping[str, Any]) -> Sequence[str]:
+        """See `dstack_core.setup.SupportsSuggestions`."""
+        from dstack_aws.suggesting import suggest
+
+        return suggest("ec2", "ec2", "region" if field == "regions" else field, given)

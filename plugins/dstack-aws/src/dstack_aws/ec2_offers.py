@@ -1,0 +1,73 @@
+"""What EC2 offers for a job: types, in zones, on demand and spot, with prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from dstack_aws.ec2_prices import Prices
+from dstack_aws.ec2_region import Region
+from dstack_aws.ec2_shapes import Shape, shapes
+from dstack_core.backend import Offers
+from dstack_core.cloud.choice import TOLD, choose
+from dstack_core.matching import satisfies
+from dstack_core.models import Offer, Requirements
+
+BACKEND = "ec2"
+
+
+class Market:
+    """All that is offered.
+
+    Args:
+        types, zones: the only ones to use; empty: all.
+        disk: bytes of a machine's disk, unless a job asks for more.
+    """
+
+    def __init__(self, prices: Prices, types: Sequence[str], zones: Sequence[str], disk: int) -> None:
+        self._prices = prices
+        self._types = types
+        self._zones = zones
+        self._disk = disk
+
+    def offers(self, regions: Sequence[Region], wanted: Requirements) -> Offers:
+        """See `Backend.offers`. Raises StoreError."""
+        candidates: list[Offer] = []
+        unpriced: dict[str, str] = {}
+        for region in regions:
+            spot = self._prices.spot(region) if wanted.interruptible else {}
+            for shape in self._shapes(region):
+                found = list(self._of(region.name, shape, wanted, spot.get(shape.name, {})))
+                candidates += found
+                if not found and _would_do(shape, wanted):
+                    hint = f"dstack config set settings.ec2.prices.{shape.name} USD"
+                    unpriced[shape.name] = f"{shape.name}: no price is known; {hint}"
+        chosen = choose(candidates, wanted)
+        rejected = [*chosen.rejected, *list(unpriced.values())[:TOLD]]
+        if not chosen.fitting and not rejected:
+            rejected = [f"{' and '.join(one.name for one in regions)}: no such machine type in the zones to use"]
+        return Offers(chosen.fitting, rejected)
+
+    def _shapes(self, region: Region) -> Iterator[Shape]:
+        """Those of the region, with the zones to use only."""
+        for shape in shapes(region, self._types):
+            zones = tuple(zone for zone in shape.zones if not self._zones or zone in self._zones)
+            if zones:
+                yield replace(shape, zones=zones)
+
+    def _of(self, region: str, shape: Shape, wanted: Requirements, spot: Mapping[str, float]) -> Iterator[Offer]:
+        disk = max(self._disk, wanted.disk or 0)
+        extra = self._prices.disk(disk, region)
+        price = self._prices.on_demand(shape.name, region)
+        for zone in shape.zones:
+            offer = Offer(BACKEND, shape.name, shape.cpu, shape.memory, shape.gpu, region=region, zone=zone, disk=disk)
+            if price is not None:
+                yield replace(offer, price=round(price + extra, 6))
+            if zone in spot and shape.spot:
+                yield replace(offer, price=round(spot[zone] + extra, 6), spot=True)
+
+
+def _would_do(shape: Shape, wanted: Requirements) -> bool:
+    """Whatever it costs."""
+    named = not wanted.instance_types or shape.name in wanted.instance_types
+    return named and satisfies(Offer(BACKEND, shape.name, shape.cpu, shape.memory, shape.gpu), wanted)
