@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from dstack_core._config.reading import Config
-from dstack_core._workflow.units import parse_duration
 from dstack_core.errors import InputError
 
 LEASE: Final = 600.0
@@ -34,7 +33,7 @@ class Limits:
         """What the config says. Raises InputError."""
         written = config.limits(remote)
         found = {}
-        for name, read in (("machines", _count), ("lease", _lease), ("max_duration", parse_duration)):
+        for name, read in (("machines", _count), ("lease", _lease), ("max_duration", _duration)):
             if name in written:
                 try:
                     found[name] = read(written[name])
@@ -54,8 +53,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _duration(text: str) -> float:
+    from dstack_core._workflow.units import parse_duration  # of few remotes, and every runner looks for its own
+
+    return parse_duration(text)
+
+
 def _lease(text: str) -> float:
-    seconds = parse_duration(text)
+    seconds = _duration(text)
     if seconds < SHORTEST_LEASE:
         raise InputError(f"a lease of `{text}` is too short for a machine to start", hint="write it like `10m`")
     return seconds

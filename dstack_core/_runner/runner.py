@@ -40,6 +40,8 @@ class Runner:
     Attributes:
         interrupted: set when the machine is to do nothing more.
         elsewhere: told, again and again, that there is work for which this machine is not the right one.
+        patience: seconds for which it waits for jobs while another machine of the run works; None: as long as any may
+            come. The last machine stays: who else would see that a job is ready?
     """
 
     def __init__(self, host: Host, view: RunView) -> None:
@@ -57,6 +59,8 @@ class Runner:
         self._looked = time.monotonic()
         self.interrupted = False
         self.elsewhere: Callable[[], None] | None = None
+        self.patience: float | None = None
+        self._busy = time.monotonic()
 
     def desired(self) -> str | None:
         """What is to become of running jobs; asked by their threads, many times a second."""
@@ -87,7 +91,7 @@ class Runner:
             self._await_traces()
         settle(self._view, self.tell)
         self._start_ready()
-        if not self._running and (self.interrupted or self._view.finished or not self._has_future()):
+        if not self._running and (self.interrupted or self._view.finished or not self._has_future() or self._idles()):
             return True
         self._wait(LOOK)
         if time.monotonic() - self._looked > LOOK:
@@ -216,6 +220,8 @@ class Runner:
             else:
                 before = self._view.jobs.get(name)
                 self._view.progress.set(name, before.value.status if before else "submitted")
+        if ended or self._running:
+            self._busy = time.monotonic()
         if any(document is None for _, document in ended):
             self._take_stock()
 
@@ -230,6 +236,11 @@ class Runner:
     def _has_future(self) -> bool:
         """Whether this machine may yet get something to do in this run."""
         return any(map(self._suits, self._view.progress.waiting))
+
+    def _idles(self) -> bool:
+        """Whether it has waited for too long while others work; called when nothing runs here."""
+        others = any(status in CLAIMED for status in self._view.progress.status.values())
+        return self.patience is not None and time.monotonic() - self._busy > self.patience and others
 
     def _is_early(self, name: str) -> bool:
         document = self._view.jobs.get(name)

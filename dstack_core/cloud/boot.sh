@@ -4,6 +4,7 @@ set -u
 umask 077
 @VALUES@
 STATE=/run/dstack DSTACK_HOME=/var/lib/dstack LOG=/var/log/dstack.log VENV=/var/lib/dstack/venv
+WRONG="what came is not the bundle that this machine was to start from"
 self=$(readlink -f "$0")
 
 say() { echo "dstack: $1" | tee -a "$LOG"; }
@@ -65,7 +66,7 @@ end() { echo 0 > $STATE/life; off; exit; }
 fetched() {
   curl -fsSL --connect-timeout 10 --speed-limit 1000 --speed-time 30 -o "$1" "$BUNDLE_URL" 2>&1 || return
   [ "$(stat -c %s "$1")" = "$BUNDLE_SIZE" ] && echo "$BUNDLE_DIGEST  $1" | sha256sum --check --status && return
-  echo "what came is not the bundle that this machine was to start from"
+  echo "$WRONG"
   return 1
 }
 
@@ -74,6 +75,7 @@ fetch() {
   for wait in 1 2 4 8 0; do
     problem=$(fetched "$1") && return
     say "$problem"
+    [ "$problem" = "$WRONG" ] && [ $wait != 1 ] && break  # twice is no accident
     sleep $wait
   done
   fail "there is nothing to start from: $problem"

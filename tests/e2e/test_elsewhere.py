@@ -33,3 +33,55 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(elsewhere: Else
     elsewhere.wait_for(lambda: {m.status for m in elsewhere.machines(run)} == {"gone"}, "machines to leave")
     assert [machine.offer.name for machine in elsewhere.machines(run)] == ["t3.small", "r5.large"]
     assert "1000" in elsewhere.project.dstack("logs", run).out
+
+
+RESUMED = f"""
+- name: train
+  provider: bash
+  image: {IMAGE}
+  commands:
+    - "echo starts from $(cat model/step || echo nothing)"
+    - "[ -e model/step ] || {{ echo 41 > model/step; while true; do sleep 1; done; }}"
+  artifacts: [{{path: model, mount: true}}]
+  resources: {{interruptible: true}}
+"""
+
+
+def test_who_is_told_that_its_machine_goes_saves_and_goes_on_elsewhere(elsewhere: Elsewhere):
+    """With nobody looking: the machine that goes launches the next one."""
+    elsewhere.project.workflows(RESUMED)
+    run = elsewhere.submit("train")
+    machine = elsewhere.said(run, "train", "starts from nothing")
+    elsewhere.aws.warn(machine.handle, seconds=60)
+    assert elsewhere.finished(run).run.status == "done"
+    first, second = elsewhere.job(run, "train").attempts
+    assert (first.status, second.status) == ("interrupted", "done")
+    assert "starts from 41" in elsewhere.log(run, "train", 2)
+    assert [m.offer.spot for m in elsewhere.machines(run)] == [True, True]
+
+
+def test_a_machine_that_is_lost_is_replaced_by_the_next_command(elsewhere: Elsewhere):
+    """Without notice. What the job had saved while it ran is there again."""
+    elsewhere.project.workflows(RESUMED)
+    run = elsewhere.submit("train")
+    machine = elsewhere.said(run, "train", "starts from nothing")
+    elsewhere.wait_for(lambda: elsewhere.job(run, "train").artifacts, "the checkpoint to be saved")
+    elsewhere.aws.lose(machine.handle)
+    elsewhere.wait_for(lambda: "interrupted" in elsewhere.project.dstack("ps").out, "the loss to be seen")
+    assert elsewhere.finished(run).run.status == "done"
+    assert [attempt.status for attempt in elsewhere.job(run, "train").attempts] == ["interrupted", "done"]
+    assert "starts from 41" in elsewhere.log(run, "train", 2)
+
+
+def test_a_machine_that_cannot_start_says_why(elsewhere: Elsewhere):
+    """A bundle that is not what it should be is not used; the second such machine ends the run."""
+    elsewhere.project.workflows(PIPELINE)
+    run = elsewhere.submit("data")
+    elsewhere.spoil_bundle()
+    for _ in range(2):
+        record = elsewhere.machines(run)[-1]
+        elsewhere.aws.wait_for_state(record.handle, "terminated")
+        elsewhere.project.dstack("ps")
+    assert elsewhere.view(run).run.status == "failed"
+    reason = elsewhere.job(run, "data").reason
+    assert reason.startswith("2 machines ended before their runners came up: there is nothing to start from: what came")
