@@ -10,6 +10,7 @@ from dstack_core import settings
 from dstack_core._config.reading import LIMITS, Config
 from dstack_core._engine.bundle import LINK, VARIABLE, stored_bundle
 from dstack_core._engine.remote import Remote
+from dstack_core._ledger.identity import store_id
 from dstack_core._ledger.machines import report_key
 from dstack_core._plugins import kinds
 from dstack_core._plugins.kinds import Kind
@@ -31,6 +32,7 @@ class Elsewhere:
     def __init__(self, store: ArtifactStore, plugins: Plugins, remote: Remote) -> None:
         parts = list(_parts(plugins, remote))
         self._store = store
+        self._store_id = store_id(store)
         self._limits = remote.limits
         self._bundle = stored_bundle(store, [CORE, *(distribution for _, distribution, _ in parts)])
         self._config = json.dumps(_config(remote, {name: told for name, _, told in parts if told}))
@@ -48,6 +50,7 @@ class Elsewhere:
             self._limits.lease,
             self._limits.max_duration,
             self._store.link(report_key(run, machine), LINK, write=True),
+            self._store_id,
         )
 
     @property

@@ -81,13 +81,12 @@ def test_all_is_in_the_call_that_makes_the_machine(aws, backend, launch):
     backend.terminate(launch.machine, handle)
 
 
-def test_the_machine_uses_its_role_in_our_region(aws, backend, launch):
+def test_the_machine_knows_our_region_and_who_we_are(aws, backend, launch):
     backend.launch(OFFER, launch)
     instance = aws.client("ec2").describe_instances()["Reservations"][0]["Instances"][0]["InstanceId"]
     aws.wait_for_state(instance, "running")
     found = aws.wait_for(lambda: _environment(aws, instance), "the runner", instance)
-    assert found["AWS_DEFAULT_REGION"] == "us-east-1"
-    assert (found["DSTACK_EC2_PROFILE"], found["DSTACK_S3_PROFILE"], found["DSTACK_USER"]) == ("", "", "ann")
+    assert (found["AWS_DEFAULT_REGION"], found["DSTACK_USER"]) == ("us-east-1", "ann")
     backend.terminate(launch.machine, None)
 
 
@@ -128,18 +127,20 @@ def test_a_handle_of_long_ago_that_nobody_knows_is_gone(backend, launch):
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("InsufficientInstanceCapacity", "none is to be had now (InsufficientInstanceCapacity)"),
-        ("Unsupported", "none is to be had now (Unsupported)"),
-        ("VcpuLimitExceeded", "the account's quota is used up (VcpuLimitExceeded: "),
-        ("MaxSpotInstanceCountExceeded", "the account's quota is used up"),
+        (
+            "InsufficientInstanceCapacity",
+            "no such machine is to be had in us-east-1b now (InsufficientInstanceCapacity)",
+        ),
+        ("Unsupported", "no such machine is to be had in us-east-1b now (Unsupported)"),
+        ("VcpuLimitExceeded", "the account's quota of such a machine in us-east-1 is used up (VcpuLimitExceeded: "),
+        ("MaxSpotInstanceCountExceeded", "the account's quota of such a machine in us-east-1 is used up"),
     ],
 )
 def test_no_capacity_is_told_at_once(aws, backend, launch, code, words):
     aws.fault("RunInstances", code)
     error = refusal(backend, launch)
     assert isinstance(error, CapacityError)
-    assert error.message.startswith("t3.small in us-east-1b: ")
-    assert words in error.message
+    assert error.message.startswith(words)
     assert len([one for one in aws.events() if one["action"] == "RunInstances"]) == 1
 
 

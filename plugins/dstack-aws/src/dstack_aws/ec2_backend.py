@@ -129,10 +129,8 @@ class Ec2Backend(Backend):
         return Prices(self._settings.get("prices") or {}, self._settings.get("disk_price"))
 
     def _environment(self, region: str) -> dict[str, str]:
-        """What makes the machine see what we see: with its role instead of a profile, which is there only here."""
-        names = ("S3", "SECRETS_MANAGER", "EC2")
-        profiles = {f"DSTACK_{name}_PROFILE": "" for name in names}
-        return {"AWS_DEFAULT_REGION": self._account.default_region() or region, "DSTACK_USER": user(), **profiles}
+        """What the machine knows of us: where what names no region is, and who is meant by its labels."""
+        return {"AWS_DEFAULT_REGION": self._account.default_region() or region, "DSTACK_USER": user()}
 
     def _found(self, region: Region, machine: str) -> str:
         return next((str(one["InstanceId"]) for one in _instances(region, machine)), "")

@@ -55,12 +55,14 @@ def run_instance(region: Region, offer: Offer, asked: Mapping[str, Any]) -> str 
 def _explain(region: Region, offer: Offer, asked: Mapping[str, Any], refused: Refused) -> Exception:
     code, where = refused.code, f"EC2 in {region.name}"
     place = offer.zone or region.name
-    what = f"{offer.name}{' (spot)' if offer.spot else ''} in {place}"
+    kind = "spot machine" if offer.spot else "machine"
     if code in QUOTA:
         hint = f"ask AWS for a higher quota of EC2 in {region.name} (Service Quotas), or choose other instance_types"
-        return CapacityError(f"{what}: the account's quota is used up ({code}: {refused.message})", hint=hint)
+        message = f"the account's quota of such a {kind} in {region.name} is used up ({code}: {refused.message})"
+        return CapacityError(message, hint=hint)
     if code in NONE_LEFT:
-        return CapacityError(f"{what}: none is to be had now ({code})", hint="try again later, or allow other machines")
+        hint = "try again later, or allow other machines"
+        return CapacityError(f"no such {kind} is to be had in {place} now ({code})", hint=hint)
     if code in NO_GROUP:
         group = asked.get("SecurityGroups", asked.get("SecurityGroupIds", [""]))[0]
         hint = "dstack aws setup; or dstack config set settings.ec2.security_group NAME"
@@ -72,4 +74,6 @@ def _explain(region: Region, offer: Offer, asked: Mapping[str, Any], refused: Re
         hint = "dstack aws setup; or dstack config set settings.ec2.instance_profile NAME"
         name = asked.get("IamInstanceProfile", {}).get("Name", "")
         return InputError(f"there is no instance profile {name}", hint=hint, where=where)
-    return InputError(f"cannot start {what}: {refused.message} ({code})", hint="dstack config --show", where=where)
+    return InputError(
+        f"cannot start {offer.name} in {place}: {refused.message} ({code})", hint="dstack config --show", where=where
+    )

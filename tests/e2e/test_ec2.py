@@ -1,0 +1,76 @@
+"""Pipelines in an account of AWS: machines of EC2 come and go by themselves, and the account is empty in the end."""
+
+from __future__ import annotations
+
+from aws_box import aws, aws_box
+from ec2_remote import Ec2Remote, ec2
+from elsewhere import IMAGE, limits
+
+__all__ = ["aws", "aws_box", "ec2", "limits"]
+
+PIPELINE = f"""
+- name: data
+  provider: bash
+  image: {IMAGE}
+  commands: ["seq 1000 > rows.txt", "echo on $(hostname)"]
+  artifacts: [rows.txt]
+- name: train
+  provider: bash
+  image: {IMAGE}
+  deps: [data]
+  commands: ["wc -l < rows.txt > model.txt", "cat model.txt"]
+  artifacts: [model.txt]
+  resources: {{memory: 8GB}}
+"""
+
+
+def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    run = ec2.submit("train")
+    view = ec2.finished(run)
+    assert dict(view.progress.status) == {"data": "done", "train": "done"}
+    assert ec2.log(run, "train") == "1000\n"
+    ec2.wait_for(lambda: {m.status for m in ec2.machines(run)} == {"gone"}, "machines to leave")
+    assert [machine.offer.name for machine in ec2.machines(run)] == ["t3.small", "r5.large"]
+    launched = [call for call in ec2.aws.events() if call["action"] == "RunInstances"]
+    assert [call["machine"] for call in launched] == [False, True]  # the second by the first
+    assert "1000" in ec2.project.dstack("logs", run).out
+
+
+def test_no_capacity_anywhere_is_one_error(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    ec2.aws.fault("RunInstances", "InsufficientInstanceCapacity", count=-1)
+    done = ec2.project.dstack("run", "-r", "data", expect=75)
+    assert done.err.count("no machine can be had") == 1
+    assert "no such machine is to be had in us-east-1a now (InsufficientInstanceCapacity)" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_next_zone_is_taken_when_one_has_no_capacity(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    zone = {"Placement.AvailabilityZone": "us-east-1a"}
+    ec2.aws.fault("RunInstances", "InsufficientInstanceCapacity", match=zone, count=-1)
+    run = ec2.submit("data")
+    assert ec2.finished(run).run.status == "done"
+    assert [instance["Placement"]["AvailabilityZone"] for instance in ec2.instances()] == ["us-east-1b"]
+
+
+def test_wrong_credentials_are_one_error(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    ec2.project.env["AWS_ACCESS_KEY_ID"] = "AKIAIOSFODNN7EXAMPLE"
+    done = ec2.project.dstack("run", "-r", "data", expect=77)
+    assert done.err.count("does not accept these credentials") == 1
+
+
+def test_a_wrong_region_is_one_error(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    ec2.write_config({**ec2.settings, "ec2": {**ec2.settings["ec2"], "regions": "us-east-11"}})
+    done = ec2.project.dstack("run", "-r", "data", expect=65)
+    assert done.err.count("AWS has no region us-east-11") == 1
+    assert not list(ec2.store.list("runs/"))
+
+
+def test_a_plan_shows_prices_and_why_others_were_rejected(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    out = ec2.project.dstack("plan", "-r", "train").out
+    assert "r5.large" in out
