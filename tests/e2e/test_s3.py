@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dstack_aws.s3_store import S3Store
+from fault_proxy import Fault, FaultProxy
 from moto_server import moto
 from weed import weed
+
+from dstack_core._ledger import documents
+from dstack_core._ledger.runs import finished_key, finished_runs
 
 from .conftest import Project
 
@@ -134,15 +144,46 @@ def test_two_users_of_one_remote(remote, tmp_path):
     assert "same as" in remote.dstack("run", "train", env=ann).err
 
 
-def keys(project: Project) -> list[str]:
-    from dstack_aws.s3_store import S3Store
+def test_what_a_listing_asks_of_a_remote(remote, weed):
+    """However many runs there are: as many requests, and not one after the other."""
+    with FaultProxy(weed.endpoint) as proxy:
+        remote.env["DSTACK_S3_ENDPOINT_URL"] = proxy.address
+        remote.dstack("run", "data")
+        counts = []
+        for _ in range(2):
+            del proxy.requests[:]
+            three = threading.Barrier(3, timeout=30)
+            proxy.add(*(Fault("then", "GET", f"index%2F{name}", call=three.wait) for name in ("act", "rem", "fin")))
+            assert len(rows(remote, "ps")) == 1
+            assert not three.broken, "the listings are asked for side by side"
+            counts.append(len(proxy.requests))
+            if len(counts) == 1:
+                add_older_runs(remote, 1100)
+        assert counts == [4, 4], "three listings, and the record of the newest run"
 
+
+def add_older_runs(project: Project, count: int) -> None:
+    """So many copies of the only run, older than it: more than one page of a listing."""
+    with aws(project) as store, ThreadPoolExecutor(16) as pool:
+        (run,) = finished_runs(store)
+        older = (replace(run, name=f"old-owl-{n}", finished=(run.finished or 0) - n - 1) for n in range(count))
+        list(pool.map(lambda one: documents.create(store, finished_key(one), one), older))
+
+
+def keys(project: Project) -> list[str]:
+    with aws(project) as store:
+        return [info.key for info in store.list("")]
+
+
+@contextlib.contextmanager
+def aws(project: Project) -> Iterator[S3Store]:
+    """The project's store."""
     settings = json.loads(project.env["config"])["settings"]["s3"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in project.env.items():
             if name.startswith("AWS_"):
                 patch.setenv(name, value)
-        return [info.key for info in S3Store(settings).list("")]
+        yield S3Store(settings)
 
 
 def test_a_remote_by_questions(project, moto):
