@@ -196,6 +196,7 @@ def test_a_remote_by_questions(project, moto):
     for question, answer in (
         ("Name of the remote", "local"),
         ("Name of the remote", "team"),
+        ("Backend.*:", "local"),
         ("Artifact store.*:", "s3"),
         ("Secret store.*:", "secrets-manager"),
         ("profile.*: $", ""),
