@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dstack_core._ledger import documents
@@ -50,9 +50,17 @@ def stored_bundle(store: ArtifactStore, distributions: Sequence[str]) -> Bundle:
             hint="choose one that they reach, such as s3: dstack config set remotes.NAME.artifact_store s3",
         )
     known = os.environ.get(VARIABLE, "").split()
-    digest, size = (known[0], int(known[1])) if len(known) == 2 else _stored(store, distributions)
-    touch(store, digest)
-    return Bundle(store.link(_archive(digest), LINK), digest, size)
+    if len(known) == 2:
+        digest, size = known[0], int(known[1])
+        touch(store, digest)
+    else:
+        digest, size = _stored(store, distributions)
+    return linked(store, Bundle("", digest, size))
+
+
+def linked(store: SupportsLinks, bundle: Bundle) -> Bundle:
+    """The same with a new link. Raises StoreError."""
+    return replace(bundle, url=store.link(_archive(bundle.digest), LINK))
 
 
 def touch(store: ArtifactStore, digest: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dstack_core import settings
 from dstack_core._config.reading import LIMITS, Config
-from dstack_core._engine.bundle import LINK, VARIABLE, stored_bundle
+from dstack_core._engine.bundle import LINK, VARIABLE, linked, stored_bundle
 from dstack_core._engine.remote import Remote
 from dstack_core._ledger.identity import store_id
 from dstack_core._ledger.machines import report_key
@@ -17,7 +17,7 @@ from dstack_core._plugins.kinds import Kind
 from dstack_core._plugins.registry import Plugins
 from dstack_core.artifact_store import ArtifactStore, SupportsLinks
 from dstack_core.errors import NotFoundError
-from dstack_core.models import Bundle, Launch
+from dstack_core.models import Launch
 
 CORE: Final = "dstack-core"
 
@@ -45,18 +45,13 @@ class Elsewhere:
             run,
             argv,
             {**env, VARIABLE: f"{self._bundle.digest} {self._bundle.size}"},
-            self._bundle,
+            linked(self._store, self._bundle),  # whoever follows a run may launch machines for days
             self._config,
             self._limits.lease,
             self._limits.max_duration,
             self._store.link(report_key(run, machine), LINK, write=True),
             self._store_id,
         )
-
-    @property
-    def bundle(self) -> Bundle:
-        """What they start from."""
-        return self._bundle
 
 
 def report(store: ArtifactStore, run: str, machine: str) -> str | None:

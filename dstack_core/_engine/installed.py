@@ -70,10 +70,7 @@ def needed(names: Iterable[str]) -> list[Installed]:
         try:
             of = distribution(name)
         except PackageNotFoundError:
-            raise InputError(
-                f"{name} is not installed, and machines need it",
-                hint=f"python -m {'ensurepip' if name == 'pip' else f'pip install {name}'}",
-            ) from None
+            raise InputError(f"{name} is not installed, and machines need it", hint=f"pip install {name}") from None
         found[name] = Installed(of, name, _folder(of), _tags(of))
         wanted = [Requirement(line) for line in of.requires or ()]
         todo += [w.name for w in wanted if w.marker is None or w.marker.evaluate({"extra": ""})]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
 from dstack_core._engine.engine import Engine
 from dstack_core._ledger.machines import gone, intend, launched
 from dstack_core._ledger.records import MachineRecord
-from dstack_core.errors import CapacityError, ConflictError
+from dstack_core.errors import CapacityError, ConflictError, DstackError
 from dstack_core.models import Launch, Requirements
 
 
@@ -20,6 +21,7 @@ def launch(engine: Engine, run: str, requirements: Requirements, number: int) ->
 
     Raises:
         CapacityError: no offer fits, or none can be had now; the message says why.
+        DstackError: whatever the backend has to say: wrong credentials, a wrong region.
     """
     store, backend = engine.store, engine.backend
     offers = backend.offers(requirements)
@@ -37,6 +39,11 @@ def launch(engine: Engine, run: str, requirements: Requirements, number: int) ->
             gone(store, run, machine.id, time.time())
             reasons.append(f"{offer.name}: {error}")
             continue
+        except DstackError:
+            with contextlib.suppress(DstackError):  # the one that is under way says more
+                backend.terminate(machine.id, None)  # whatever came of it; and nobody need wait for it to come up
+                gone(store, run, machine.id, time.time())
+            raise
         launched(store, run, machine.id, handle)
         return machine
     raise CapacityError(f"no machine can be had: {'; '.join(reasons)}" if reasons else "no machine can be had")

@@ -57,7 +57,7 @@ def _lives(engine: Engine, machine: MachineRecord) -> bool:
 
 def _reason(engine: Engine, machine: MachineRecord) -> str | None:
     """Why a machine ended without a runner, if it is one that can tell."""
-    if not engine.backend.distant or machine.beats:
+    if not engine.backend.distant:
         return None
     from dstack_core._engine.elsewhere import report
 

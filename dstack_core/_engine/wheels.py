@@ -1,8 +1,7 @@
 """The archive that machines start from: wheels of exactly what is installed here, for Linux on x86-64.
 
-    pip-*.whl, ...      all wheels
-    requirements.txt    what to install of them
-    pythons             versions of Python for which there is everything
+    *.whl      whatever is for any Python, and what is for one of them
+    pythons    versions of Python for which there is everything
 
 Pure Python is packed from what is installed. Wheels with machine code are downloaded by pip, of the same versions and
 from where pip is configured to look, for each Python that a machine may have; for this computer's own Python, if it is
@@ -11,10 +10,10 @@ a Linux on x86-64, too, what is installed does without. Where pip gets nothing, 
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
-import os
 import platform
 import subprocess
 import sys
@@ -30,7 +29,9 @@ from dstack_core.errors import InputError
 
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 PLATFORMS: Final = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
-_FORMAT: Final = 1
+NEWEST: Final = 3
+"""Archives that are kept."""
+_FORMAT: Final = 2
 
 
 def archive(distributions: Sequence[str], cache: Path) -> bytes:
@@ -39,21 +40,29 @@ def archive(distributions: Sequence[str], cache: Path) -> bytes:
     Raises:
         InputError: something that is installed cannot be packed, or built.
     """
-    wanted = needed([*distributions, "pip"])
+    wanted = needed(distributions)
     about = "\n".join([str(_FORMAT), sys.version, platform.machine(), *(one.stamp for one in wanted)])
     kept = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.tar.gz"
-    if not kept.exists():
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            data = _packed(_collect(wanted, Path(folder)))
-        draft = cache / f"{os.getpid()}.new"
-        draft.write_bytes(data)
-        draft.replace(kept)
-    return kept.read_bytes()
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two who need it at once, one makes it
+        if not kept.exists():
+            _make(wanted, kept)
+            for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-NEWEST]:
+                old.unlink()
+        return kept.read_bytes()
+
+
+def _make(wanted: Sequence[Installed], target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        draft = Path(folder, "archive")
+        draft.write_bytes(_packed(_collect(wanted, Path(folder, "wheels"))))
+        draft.replace(target)
 
 
 def _collect(wanted: Sequence[Installed], folder: Path) -> Path:
     """A folder with everything that belongs into the archive."""
+    folder.mkdir()
     built = [one.folder for one in wanted if one.folder]
     if built:
         _build(built, folder)
@@ -70,7 +79,6 @@ def _collect(wanted: Sequence[Installed], folder: Path) -> Path:
     if not pythons:
         names = ", ".join(one.pin for one in native)
         raise InputError(f"pip cannot download what machines need: {names}", hint="can pip reach its index?")
-    (folder / "requirements.txt").write_text("".join(f"{one.pin}\n" for one in wanted if one.name != "pip"))
     (folder / "pythons").write_text("".join(f"{version}\n" for version in sorted(pythons)))
     return folder
 

@@ -4,6 +4,14 @@ set -u
 umask 077
 @VALUES@
 STATE=/run/dstack DSTACK_HOME=/var/lib/dstack LOG=/var/log/dstack.log VENV=/var/lib/dstack/venv
+UNPACK='
+import sys, sysconfig, zipfile
+here = "cp%d%d" % sys.version_info[:2]
+for wheel in sys.argv[1:]:
+    python, abi, platform = wheel[:-4].split("-")[-3:]
+    if platform == "any" or abi in (here, "abi3"):
+        zipfile.ZipFile(wheel).extractall(sysconfig.get_path("purelib"))
+'
 WRONG="what came is not the bundle that this machine was to start from"
 self=$(readlink -f "$0")
 
@@ -98,9 +106,10 @@ install_package() {
   ) >> "$LOG" 2>&1
 }
 
-# A Python environment of exactly what the bundle has; pip itself is in it.
+# A Python environment of exactly what the bundle has. Its wheels are archives of what belongs there: pip would do
+# no more with them, and take its time.
 prepare() {
-  local archive=$DSTACK_HOME/bundle.tar.gz wheels=$DSTACK_HOME/wheels pythons pip found
+  local archive=$DSTACK_HOME/bundle.tar.gz wheels=$DSTACK_HOME/wheels pythons found
   mkdir -p $wheels
   fetch $archive
   tar -xzf $archive -C $wheels --no-same-owner || fail "the bundle cannot be unpacked"
@@ -108,9 +117,7 @@ prepare() {
   found=$(find_python "${pythons[@]}") ||
     { install_package "python${pythons[1]:-3}" || install_package python3; found=$(find_python "${pythons[@]}"); } ||
     fail "there is no Python of a version for which there are wheels: ${pythons[*]}"
-  pip=($wheels/pip-*.whl)
-  { "$found" -m venv --without-pip $VENV && $VENV/bin/python "${pip[0]}/pip" install -q --no-index --no-deps \
-    --no-compile --no-warn-script-location --find-links $wheels -r $wheels/requirements.txt; } >> "$LOG" 2>&1 ||
+  { "$found" -m venv --without-pip $VENV && $VENV/bin/python -c "$UNPACK" $wheels/*.whl; } >> "$LOG" 2>&1 ||
     fail "the bundle cannot be installed: $(tail -n 1 "$LOG")"
   rm -rf $wheels $archive
   command -v docker > /dev/null || install_package docker || install_package docker.io ||

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from dstack_core.backend import Backend
+from dstack_core.backend import Backend, SupportsNotice
 from dstack_core.models import Gpu, Launch, Offer, Requirements
 from dstack_core.testing.waiting import until
 
@@ -143,6 +143,12 @@ class BackendSuite:
         backend.terminate(machine, handle)
         until(lambda: backend.state(machine, handle) == "gone", "the machine was gone", self.patience)
         assert backend.state(longer, None) == "up"
+
+    def test_what_is_no_machine_is_not_taken_away(self, backend: Backend) -> None:
+        """Nor does it take long to say so, or fail: a runner asks again and again."""
+        if not isinstance(backend, SupportsNotice):
+            pytest.skip("not a SupportsNotice")
+        assert backend.notice() is None
 
     @pytest.mark.parametrize("handle", ["", "nonsense", "1", "0:0:0", "i-0"])
     def test_a_handle_that_says_nothing_does_no_harm(self, backend: Backend, machine: str, handle: str) -> None:

@@ -85,3 +85,35 @@ def test_a_machine_that_cannot_start_says_why(elsewhere: Elsewhere):
     assert elsewhere.view(run).run.status == "failed"
     reason = elsewhere.job(run, "data").reason
     assert reason.startswith("2 machines ended before their runners came up: there is nothing to start from: what came")
+
+
+HOLD = f"""
+- name: hold
+  provider: bash
+  image: {IMAGE}
+  commands: [echo it runs, sleep 1000]
+"""
+
+
+def test_a_run_is_followed_and_stopped_from_here(elsewhere: Elsewhere):
+    """Its machine leaves with it: the account is empty in the end."""
+    elsewhere.project.workflows(HOLD)
+    following = elsewhere.project.start("run", "-r", "hold")
+    run = elsewhere.wait_for(elsewhere.runs, "a run")[0]
+    elsewhere.said(run, "hold", "it runs")
+    elsewhere.project.dstack("stop", run, "--yes")
+    assert "it runs" in elsewhere.project.end(following, expect=None).out
+    assert elsewhere.view(run).run.status == "stopped"
+    elsewhere.wait_for(lambda: elsewhere.machines(run)[0].status == "gone", "the machine to leave")
+
+
+def test_a_machine_that_is_cut_off_ends_itself(elsewhere: Elsewhere):
+    """It cannot save what its job made, and others have been told that the job is free."""
+    elsewhere.project.workflows(HOLD)
+    run = elsewhere.submit("hold")
+    machine = elsewhere.said(run, "hold", "it runs")
+    elsewhere.aws.plug(machine.handle, False)
+    elsewhere.aws.wait_for_state(machine.handle, "terminated")
+    elsewhere.project.dstack("stop", run, "--yes")
+    assert elsewhere.view(run).run.status == "stopped"
+    assert [attempt.status for attempt in elsewhere.job(run, "hold").attempts] == ["interrupted"]

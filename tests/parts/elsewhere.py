@@ -59,8 +59,10 @@ class Elsewhere:
     def submit(self, *arguments: str) -> str:
         """The name of a new run, which nobody follows."""
         self.project.dstack("run", "-r", "-d", *arguments)
-        (run,) = {info.key.split("/")[1] for info in self.store.list("runs/") if info.key.endswith("/run.json")}
-        return run
+        return self.runs()[0]
+
+    def runs(self) -> list[str]:
+        return [info.key.split("/")[1] for info in self.store.list("runs/") if info.key.endswith("/run.json")]
 
     def view(self, run: str) -> RunView:
         return RunView(self.store, run)
