@@ -39,6 +39,7 @@ COMMANDS: tuple[Entry[click.Command], ...] = (
     Entry("secrets", "List, add, update and delete secrets", _from("secrets", "secrets")),
     Entry("code", "Compare and restore the code of a run", _from("code", "code")),
     Entry("rm", "Remove finished runs from the listings", _from("rm", "rm")),
+    Entry("machines", "Show machines, what they cost, and what was left behind", _from("machines", "machines")),
     Entry("gc", "Free the space of what nothing refers to", _from("gc", "gc")),
     Entry("config", "Show and change settings", _from("config", "config")),
     Entry("plugins", "Show the installed plugins and what is wrong with them", _from("plugins", "plugins")),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from aws_box import aws, aws_box
 from ec2_remote import Ec2Remote, ec2
 from elsewhere import IMAGE, limits
+
+from dstack_core._ledger.identity import store_id
 
 __all__ = ["aws", "aws_box", "ec2", "limits"]
 
@@ -21,6 +25,13 @@ PIPELINE = f"""
   commands: ["wc -l < rows.txt > model.txt", "cat model.txt"]
   artifacts: [model.txt]
   resources: {{memory: 8GB}}
+"""
+
+SLOW = f"""
+- name: slow
+  provider: bash
+  image: {IMAGE}
+  commands: ["echo here", "sleep 600"]
 """
 
 
@@ -74,3 +85,29 @@ def test_a_plan_shows_prices_and_why_others_were_rejected(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
     out = ec2.project.dstack("plan", "-r", "train").out
     assert "r5.large" in out
+
+
+def test_machines_are_told_and_what_was_left_behind_is_ended(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE + SLOW)
+    run = ec2.submit("slow")
+    ec2.said(run, "slow", "here")
+    labels = {"dstack:machine": "7-lost", "dstack:run": run, "dstack:store": store_id(ec2.store)}
+    tags = [{"Key": key, "Value": value} for key, value in labels.items()]
+    lost = ec2.aws.launch(TagSpecifications=[{"ResourceType": "instance", "Tags": tags}])
+    found = json.loads(ec2.project.dstack("machines", "--json").out)["machines"]
+    assert [(row["run"], row["type"], row["status"]) for row in found] == [
+        (run, "t3.small", "up"),
+        (run, f"machine {lost}", "left behind"),
+    ]
+    assert found[0]["price"] > 0.02
+    assert 0 < found[0]["cost"] < 0.01
+    first = json.loads(ec2.project.dstack("machines", "--sweep", "--json").out)
+    assert first["ended"] == [], "seen for a moment only"
+    (looks,) = (ec2.project.home / "looks").iterdir()
+    looks.write_text(json.dumps({name: when - 60 for name, when in json.loads(looks.read_text()).items()}))
+    swept = ec2.project.dstack("machines", "--sweep")
+    assert f"Ended the machine {lost}." in swept.out
+    ec2.aws.wait_for_state(lost, "terminated")
+    assert ec2.job(run, "slow").status == "running", "it has a record"
+    ec2.project.dstack("stop", "-y", run)
+    assert ec2.finished(run).run.status == "stopped"

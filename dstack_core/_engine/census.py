@@ -1,0 +1,85 @@
+"""Which machines a remote has: those that records tell of, and what its backend has that no record explains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dstack_core._ledger import documents
+from dstack_core._ledger.documents import DamagedError
+from dstack_core._ledger.identity import store_id
+from dstack_core._ledger.machines import UNKNOWN, machine_key, machines
+from dstack_core._ledger.records import MachineRecord
+from dstack_core._ledger.runs import active_runs
+from dstack_core.artifact_store import ArtifactStore
+from dstack_core.backend import Backend, Leftover, SupportsLeftovers
+from dstack_core.errors import DstackError, NotFoundError
+
+
+@dataclass(frozen=True)
+class Census:
+    """What there is.
+
+    Attributes:
+        machines: records of machines that are not gone.
+        unexplained: what carries this store's label, and has no such record.
+        foreign: how many things carry the label of another store, which alone can explain them.
+    """
+
+    machines: Sequence[MachineRecord]
+    unexplained: Sequence[Leftover]
+    foreign: int = 0
+
+
+def census(store: ArtifactStore, backend: Backend) -> Census:
+    """Look. Raises DstackError when the store or the backend cannot be asked.
+
+    The backend comes first: a machine's record is older than the machine, so whatever is seen there has one by then.
+    """
+    found = list(backend.leftovers()) if isinstance(backend, SupportsLeftovers) else []
+    own = store_id(store) if found else ""
+    ours = [one for one in found if one.store == own]
+    known = {record.id: record for record in _active(store)}
+    unexplained = []
+    for one in ours:
+        record = known.get(one.machine) or _record(store, one)
+        if record is None:
+            unexplained.append(one)
+        else:
+            known[record.id] = record
+    return Census(sorted(known.values(), key=lambda record: record.created), unexplained, len(found) - len(ours))
+
+
+def _active(store: ArtifactStore) -> Iterator[MachineRecord]:
+    for run in active_runs(store):
+        for document in machines(store, run.value.name):
+            if document.value.status != "gone":
+                yield document.value
+
+
+def _record(store: ArtifactStore, leftover: Leftover) -> MachineRecord | None:
+    """The record of a machine whose run is over, if it is still to be counted on.
+
+    One that cannot be read explains what it would explain: nothing is ended for want of a record that may be there.
+    """
+    if not leftover.run or not leftover.machine:
+        return None
+    try:
+        record = documents.read(store, MachineRecord, machine_key(leftover.run, leftover.machine)).value
+    except NotFoundError:
+        return None
+    except DamagedError:
+        return MachineRecord(leftover.machine, leftover.run, "", UNKNOWN, leftover.created, "up")
+    return record if record.id == leftover.machine and record.status != "gone" else None
+
+
+def end_all(backend: SupportsLeftovers, leftovers: Sequence[Leftover]) -> list[tuple[Leftover, DstackError | None]]:
+    """End each; whatever fails does not keep the others. Returns why it failed, if it did."""
+    done: list[tuple[Leftover, DstackError | None]] = []
+    for one in leftovers:
+        try:
+            backend.end(one)
+            done.append((one, None))
+        except DstackError as error:
+            done.append((one, error))
+    return done
