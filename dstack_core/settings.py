@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 Model = Callable[[], "type[BaseModel]"]
-HERE: Final[dict[str, Any]] = {"dstack": "here"}
+HERE: Final[dict[str, Any]] = {"here": True}
 """Marks a field of which machines that are other computers are not told."""
 
 
@@ -140,7 +140,8 @@ def is_secret(field: FieldInfo) -> bool:
 
 def is_for_machines(field: FieldInfo) -> bool:
     """Whether machines that are other computers are told its value."""
-    return field.json_schema_extra != HERE and not is_secret(field)
+    extra = field.json_schema_extra
+    return not (isinstance(extra, dict) and extra.get("here")) and not is_secret(field)
 
 
 def _explain(plugin: str, error: ValidationError) -> InputError:

@@ -142,7 +142,7 @@ class Board:
             return []
         found = {watched.run.name: watched.run for watched in self._watched.values() if watched.view.finished}
         most = self._selection.last if self._selection.last is not None else 0 if self.runs or found else 1
-        ended = newest(self._places(), self._repo, self._problem)
+        ended = newest({there: there.store for there in self._places()}, self._repo, self._problem)
         for run in ended if most or self._selection.everything else ():
             if len(found) >= (MOST_TAILS if self._selection.everything else most):
                 break

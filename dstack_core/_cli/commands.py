@@ -33,6 +33,8 @@ COMMANDS: tuple[Entry[click.Command], ...] = (
     Entry("stop", "End runs", _from("stop", "stop")),
     Entry("ls", "List the artifacts of a run or a tag", _from("ls", "ls")),
     Entry("cp", "Copy artifacts to a folder of yours", _from("cp", "cp")),
+    Entry("push", "Send a run or a tag to a remote", _from("share", "push")),
+    Entry("pull", "Fetch a run or a tag from a remote", _from("share", "pull")),
     Entry("tags", "List, add and delete tags", _from("tags", "tags")),
     Entry("secrets", "List, add, update and delete secrets", _from("secrets", "secrets")),
     Entry("code", "Compare and restore the code of a run", _from("code", "code")),

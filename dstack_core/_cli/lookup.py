@@ -23,14 +23,16 @@ RECENT: Final = 200
 """Finished runs among which a name that does not exist is looked for."""
 
 
-def find_run(here: Context, name: str) -> tuple[Context, RunRecord]:
-    """The run of exactly that name, on this machine or else on a remote, and where it was found.
+def find_run(here: Context, name: str, places: Iterable[Context] | None = None) -> tuple[Context, RunRecord]:
+    """The run of exactly that name, on this machine or else on a remote (or in one of `places`), and where it was
+    found.
 
     Raises:
         NotFoundError: there is none; with the names that come close.
         DstackError: it is not on this machine, and a remote cannot be asked.
     """
-    there, run = _find(here, name, lambda there: read_run(there.store, name).value, _run_names)
+    among = here.everywhere() if places is None else places
+    there, run = _find(among, name, lambda there: read_run(there.store, name).value, _run_names)
     return place_of(there, run), run
 
 
@@ -45,10 +47,11 @@ def place_of(there: Context, run: RunRecord) -> Context:
     return there  # a teammate's, who has another name for it
 
 
-def find_tag(here: Context, repo: str, name: str) -> tuple[Context, TagRecord]:
+def find_tag(here: Context, repo: str, name: str, places: Iterable[Context] | None = None) -> tuple[Context, TagRecord]:
     """The tag of exactly that name, and where it was found; as `find_run` does."""
+    among = here.everywhere() if places is None else places
     return _find(
-        here, name, lambda there: read_tag(there.store, repo, name), lambda there: tag_names(there.store, repo)
+        among, name, lambda there: read_tag(there.store, repo, name), lambda there: tag_names(there.store, repo)
     )
 
 
@@ -73,10 +76,10 @@ def everywhere(here: Context, problem: Callable[[DstackError], None]) -> Iterato
 
 
 def _find(
-    here: Context, name: str, read: Callable[[Context], T], names: Callable[[Context], Iterable[str]]
+    places: Iterable[Context], name: str, read: Callable[[Context], T], names: Callable[[Context], Iterable[str]]
 ) -> tuple[Context, T]:
     missing: list[tuple[Context, NotFoundError]] = []
-    for there in here.everywhere():
+    for there in places:
         try:
             return there, read(there)
         except NotFoundError as error:

@@ -7,22 +7,25 @@ import functools
 import os
 import posixpath
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from dstack_core._cli.context import Context
 from dstack_core._cli.images import Images, is_special
-from dstack_core._cli.lookup import find_tag
+from dstack_core._cli.lookup import Warnings, find_tag, warn_of
 from dstack_core._cli.target import EVERYTHING, Target
 from dstack_core._content.snapshot import Snapshot, scan_snapshot
 from dstack_core._engine.remote import DEFAULT
+from dstack_core._ledger.tags import read_tag
 from dstack_core._plan.build import Request, Surroundings, make_plan
 from dstack_core._plan.fit import fit
 from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core._plan.reuse import stored_paths
 from dstack_core._plan.watch import tree_paths
 from dstack_core._workflow.template import references
+from dstack_core.artifact_store import ArtifactStore
 from dstack_core.backend import Offers
 from dstack_core.errors import DstackError, InputError, NotFoundError, PluginError
 from dstack_core.models import Artifact, Dep, JobSpec, Requirements, Workflow
@@ -60,10 +63,8 @@ def plan_for(context: Context, target: Target) -> Planned:
         force_all=EVERYTHING in force,
         latest=target.options.get("reuse") == "latest",
         ad_hoc=target.raw is None,
+        user=context.user,
     )
-
-    def tags(repo: str, name: str) -> tuple[Artifact, ...]:
-        return find_tag(context, repo, name)[1].artifacts
 
     definitions = _Definitions(context, target, snapshot.repo)
     plan = make_plan(
@@ -74,10 +75,12 @@ def plan_for(context: Context, target: Target) -> Planned:
             paths=tree_paths(snapshot.tree),
             names=target.workflows.names(),
             define=definitions.define,
-            tags=tags,
+            tags=partial(_tagged, context),
             load_paths=stored_paths(context.store),
             cells=definitions.cells,
             place=definitions.place,
+            others=partial(_others, context),
+            problem=Warnings(),
         ),
     )
     context.remember()
@@ -89,6 +92,29 @@ def plan_for(context: Context, target: Target) -> Planned:
     offers = fit(plan, context.backend.offers) if running else {}
     unknown = {job.name: definitions.unknown[job.name] for job in running if job.name in definitions.unknown}
     return Planned(plan, snapshot, offers, unknown)
+
+
+def _tagged(context: Context, repo: str, name: str) -> tuple[tuple[Artifact, ...], str | None]:
+    """What a tag names, and the remote that has it; None: the one on which the run is to be. Raises NotFoundError."""
+    with contextlib.suppress(NotFoundError):
+        return read_tag(context.store, repo, name).artifacts, None
+    there, tag = find_tag(context, repo, name)
+    return tag.artifacts, None if there.store.location == context.store.location else there.remote.name
+
+
+def _others(context: Context) -> Iterator[tuple[str, ArtifactStore]]:
+    """This machine and the user's default remote, unless the run is to be there: results are looked for in both."""
+    names = [DEFAULT.name]
+    with contextlib.suppress(DstackError):
+        names.append(context.at("").remote.name)
+    for name in names:
+        try:
+            store = context.at(name).store
+        except DstackError as error:
+            warn_of(error)
+        else:
+            if store.location != context.store.location:
+                yield name, store
 
 
 def _unused_arguments(plan: RunPlan) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from dstack_core._cli.context import Context, context
@@ -16,7 +18,7 @@ from dstack_core.errors import ConflictError, NotFoundError
 @click.command()
 @click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
 @click.option("-a", "--all", "everything", is_flag=True, help="All finished runs of the repository.")
-@remote_option("With --all: those of this remote.")
+@remote_option("Those of this remote; a copy on this machine stays.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def rm(runs: tuple[str, ...], everything: bool, remote: str | None, yes: bool) -> None:
     """Remove finished runs: what `ps` and `logs` know of them. Tags keep their artifacts.
@@ -30,7 +32,8 @@ def rm(runs: tuple[str, ...], everything: bool, remote: str | None, yes: bool) -
         list(active_runs(here.store, here.repo, warn_of))  # files what finished without being listed so
         found = {run.name: here for run in finished_runs(here.store, here.repo, warn_of)}
     else:
-        found = {name: _finished(here, name) for name in dict.fromkeys(runs)}
+        places = list(everywhere(here, warn_of)) if remote is None else [here]
+        found = {name: _finished(here, name, places) for name in dict.fromkeys(runs)}
     if not found:
         click.echo("No run is finished.")
         return
@@ -44,12 +47,15 @@ def rm(runs: tuple[str, ...], everything: bool, remote: str | None, yes: bool) -
         click.echo(f"{name}: removed")
 
 
-def _finished(here: Context, name: str) -> Context:
+def _finished(here: Context, name: str, places: list[Context]) -> Context:
     """Where it is, if it may be removed. Raises ConflictError for an active run, NotFoundError."""
-    for there in everywhere(here, warn_of):
+    for there in places:
+        with contextlib.suppress(NotFoundError):
+            find_run(here, name, [there])
+            break
         if is_removed(there.store, name):
             return there  # whoever removed it may have been killed on the way: then this goes on with it
-    there, run = find_run(here, name)
+    there, run = find_run(here, name, places)
     if run.status not in FINISHED:
         run, _ = look(there, run, warn_of)
     if run.status not in FINISHED:

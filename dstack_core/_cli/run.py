@@ -12,6 +12,7 @@ import click
 from dstack_core._cli.context import Context
 from dstack_core._cli.interrupts import deferred
 from dstack_core._cli.target import Target, TargetCommand, planning_options
+from dstack_core._plan.job import REUSE
 from dstack_core.errors import DstackError, InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dstack_core._cli.planning import Planned
     from dstack_core._engine.view import RunView
     from dstack_core._ledger.records import RunRecord
+    from dstack_core.models import Artifact
 
 
 def _run(context: Context, target: Target) -> int:
@@ -33,6 +35,7 @@ def _run(context: Context, target: Target) -> int:
         _check_tag(target, planned)
         if not context.backend.distant:  # whose machines may have what cannot be had here
             _check_images(planned)
+        _fetch(context, planned)
         draft = _store(context, target, planned)
         with deferred() as interrupted:  # no run must begin to exist unseen
             view = _record(context, draft)
@@ -91,6 +94,28 @@ def _check_images(planned: Planned) -> None:
     for name, error in planned.unknown.items():
         where = planned.plan.job(name).where
         raise InputError(f"`{name}` cannot run here: {error.message}", hint=error.hint, where=where)
+
+
+def _fetch(context: Context, planned: Planned) -> None:
+    """Bring what the run needs of other remotes into its own store. Raises StoreError, NotFoundError."""
+    plan, needed = planned.plan, planned.plan.needed
+    taken: dict[str, set[str]] = {}
+    tagged: dict[str, list[Artifact]] = {}
+    for job in plan.jobs:
+        if job.reused and job.reused.remote and job.name in needed:
+            taken.setdefault(job.reused.remote, set()).add(job.name)
+        if job.decision != REUSE:
+            for source in job.sources:
+                if source.remote:
+                    tagged.setdefault(source.remote, []).extend(source.artifacts)
+    for remote in sorted({*taken, *tagged}):
+        from dstack_core._cli.bar import transfer_bar
+        from dstack_core._engine.sharing import send_artifacts, send_results
+
+        there = context.at(remote).store
+        with transfer_bar(f"Fetching from {remote}") as progress:
+            send_artifacts(there, context.store, tagged.get(remote, ()), progress)
+            send_results(there, context.store, plan, sorted(taken.get(remote, ())), progress)
 
 
 def _store(context: Context, target: Target, planned: Planned) -> RunRecord:

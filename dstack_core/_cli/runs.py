@@ -16,8 +16,10 @@ from dstack_core._cli.context import Context
 from dstack_core._cli.lookup import Warnings, everywhere, place_of
 from dstack_core._cli.render import table
 from dstack_core._engine.remote import DEFAULT
+from dstack_core._ledger.ahead import Ahead
 from dstack_core._ledger.records import FINISHED, RunRecord
-from dstack_core._ledger.runs import active_runs, file_finished, finished_runs
+from dstack_core._ledger.runs import active_runs, file_finished, finished_runs, listings
+from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import DstackError, StoreError
 
 Row = dict[str, Any]
@@ -84,22 +86,22 @@ class RunsListing:
             click.echo("No runs yet. Start one with: dstack run WORKFLOW")
 
     def _runs(self) -> Iterator[tuple[RunRecord, str]]:
-        places = list(everywhere(self._here, self._warn))
-        going = [pair for there in places for pair in self._active(there)]
+        places = {there: Ahead(there.store, listings(self._repo)) for there in everywhere(self._here, self._warn)}
+        going = [pair for there, store in places.items() for pair in self._active(there, store)]
         yield from sorted(going, key=lambda pair: -pair[0].submitted)
         most = self._selection.last if self._selection.last is not None else 0 if going else 1
         if most or self._selection.everything:
-            finished = newest(places, self._repo, self._warn)
+            finished = _distinct(newest(places, self._repo, self._warn))
             yield from ((run, run.status) for run in islice(finished, None if self._selection.everything else most))
 
     @property
     def _repo(self) -> str | None:
         return None if self._selection.all_repos else self._here.repo
 
-    def _active(self, there: Context) -> Iterator[tuple[RunRecord, str]]:
+    def _active(self, there: Context, store: ArtifactStore) -> Iterator[tuple[RunRecord, str]]:
         """Those that are still active after they were looked at."""
         try:
-            active = [document.value for document in active_runs(there.store, self._repo, self._warn)]
+            active = [document.value for document in active_runs(store, self._repo, self._warn)]
         except StoreError as error:  # a remote that does not answer
             if there.is_home:
                 raise
@@ -113,7 +115,9 @@ class RunsListing:
                 yield run, status
 
 
-def newest(places: Iterable[Context], repo: str | None, problem: Callable[[DstackError], None]) -> Iterator[RunRecord]:
+def newest(
+    places: Mapping[Context, ArtifactStore], repo: str | None, problem: Callable[[DstackError], None]
+) -> Iterator[RunRecord]:
     """The finished runs of all these, the last one first. Reads no more than what is taken.
 
     Raises:
@@ -122,13 +126,23 @@ def newest(places: Iterable[Context], repo: str | None, problem: Callable[[Dstac
 
     def of(there: Context) -> Iterator[RunRecord]:
         try:
-            yield from finished_runs(there.store, repo, problem)
+            yield from finished_runs(places[there], repo, problem)
         except StoreError as error:  # a remote that does not answer
             if there.is_home:
                 raise
             problem(error)
 
     return heapq.merge(*map(of, places), key=lambda run: -(run.finished or 0.0))
+
+
+def _distinct(runs: Iterable[RunRecord]) -> Iterator[RunRecord]:
+    """Each run once: one that was pushed or pulled is in several stores."""
+    seen: set[tuple[str, str, float]] = set()
+    for run in runs:
+        same = (run.name, run.user, run.submitted)
+        if same not in seen:
+            yield run
+        seen.add(same)
 
 
 def look(here: Context, run: RunRecord, problem: Callable[[DstackError], None]) -> tuple[RunRecord, str]:

@@ -68,9 +68,9 @@ def restore_entries(
             f"{target}: cannot be written: {error.strerror}", hint="free some space, or check the permissions"
         ) from None
     finally:
-        _record(store, fetching, digest)
+        record_damage_of(store, fetching, digest)
     if problems:
-        raise _failure(problems, f"restored to {target}")
+        raise failure(problems, f"restored to {target}")
 
 
 def load_known(store: ArtifactStore, digest: str) -> Tree:
@@ -85,7 +85,8 @@ def load_known(store: ArtifactStore, digest: str) -> Tree:
             raise
 
 
-def _record(store: ArtifactStore, fetching: Fetching, tree: str) -> None:
+def record_damage_of(store: ArtifactStore, fetching: Fetching, tree: str) -> None:
+    """Write down what was found to be damaged; `tree`: the digest of the tree that was read, if it was all of one."""
     record_damage(store, filter(None, (name or tree for name in sorted(fetching.damage))))
 
 
@@ -105,11 +106,12 @@ def check_tree(store: ArtifactStore, digest: str) -> list[Problem]:
                 fetching.check_large(entry)
             except Damaged as error:
                 problems.append(Problem(entry.path, error.object, error.reason))
-    _record(store, fetching, digest)
+    record_damage_of(store, fetching, digest)
     return problems
 
 
-def _failure(problems: list[Problem], what: str) -> StoreError:
+def failure(problems: list[Problem], what: str) -> StoreError:
+    """The error that names files which were not `what`."""
     shown = [str(p) for p in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         shown.append(f"and {len(problems) - _SHOWN} more")

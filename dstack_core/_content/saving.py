@@ -5,41 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dstack_core._content.damage import KnownDamage
-from dstack_core._content.entries import (
-    PACK_LIMIT,
-    PART,
-    Extent,
-    Tree,
-    TreeEntry,
-    blob_key,
-    to_bytes,
-    to_text,
-    tree_key,
-)
+from dstack_core._content.entries import PACK_LIMIT, PART, Extent, Tree, TreeEntry, to_bytes, to_text
 from dstack_core._content.lastsave import LastSave, SavedTree
-from dstack_core._content.manifest import decode_tree, encode_tree
+from dstack_core._content.publishing import publish_tree
 from dstack_core._content.reading import Gone, read_small
 from dstack_core._content.statcache import Stamp, stamp_of
 from dstack_core._content.storing import Storing
 from dstack_core._content.walk import Exclude, Found, find, join, root_bytes
-from dstack_core._content.work import Crew, collector_paused
-from dstack_core.artifact_store import ABSENT, ArtifactStore
-from dstack_core.errors import ConflictError, JobError, NotFoundError, StoreError
+from dstack_core._content.work import Crew, Progress, collector_paused, counter
+from dstack_core.artifact_store import ArtifactStore
+from dstack_core.errors import JobError
 
 INLINE_LIMIT: Final = 4096
 """A tree with no more bytes than this keeps them in its manifest: one write, and no more room than a disk block."""
 _MANY_FILES: Final = 200  # from here on, or from so many bytes, remembering what files held pays for itself
 _MANY_BYTES: Final = 8 * 1024 * 1024
-
-Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all, from several threads but one at a time."""
 
 
 def save_tree(
@@ -87,7 +72,7 @@ def _save(
     else:
         memory = None
     with Crew() as crew:
-        saving = _Saving(store, crew, base, _counter(progress, size), tolerant, memory)
+        saving = _Saving(store, crew, base, counter(progress, size), tolerant, memory)
         try:
             entries = saving.entries(findings.found)
             findings.found.clear()  # with many files, what is not needed any more had better go
@@ -95,7 +80,7 @@ def _save(
         finally:
             saving.storing.close()
     tree = Tree(entries)
-    _publish(store, tree, saving.storing.damage)
+    publish_tree(store, tree, saving.storing.damage)
     warnings = (*findings.special, *saving.warnings)
     saved = SavedTree(tree.digest, tree.files, tree.size, saving.storing.new_bytes, warnings)
     if memory is not None:
@@ -119,7 +104,7 @@ def save_known(store: ArtifactStore, root: bytes, tree: Tree, progress: Progress
             except OSError:
                 raise _moved(entry.path) from None
     with Crew() as crew:
-        saving = _Saving(store, crew, root, _counter(progress, tree.size), False, None)
+        saving = _Saving(store, crew, root, counter(progress, tree.size), False, None)
         try:
             stored = {e.path: e for e in saving.entries(found)}
             crew.wait()
@@ -133,53 +118,11 @@ def save_known(store: ArtifactStore, root: bytes, tree: Tree, progress: Progress
                 raise _moved(entry.path)
             entry = now_there._replace(mode=entry.mode)
         entries.append(entry)
-    _publish(store, Tree(entries), saving.storing.damage)
+    publish_tree(store, Tree(entries), saving.storing.damage)
 
 
 def _moved(path: str) -> JobError:
     return JobError(f"{path} changed while the code was being stored", hint="run the command again")
-
-
-def _publish(store: ArtifactStore, tree: Tree, damage: KnownDamage) -> None:
-    """Write the manifest, last of all. One that is there already is replaced only if it is damaged, or leads to what
-    is missing or damaged."""
-    key = tree_key(tree.digest)
-    data = encode_tree(tree)
-    try:
-        store.write(key, data, ABSENT)
-    except ConflictError:
-        if not _sound(store, tree.digest, data, damage):
-            store.write(key, data)
-            damage.repaired(tree.digest)
-
-
-def _sound(store: ArtifactStore, digest: str, ours: bytes, damage: KnownDamage) -> bool:
-    if digest in damage:
-        return False
-    try:
-        data = store.read(tree_key(digest)).data
-        if data == ours:
-            return True  # all that it names was stored, or found, just now
-        tree = decode_tree(data, digest)
-    except (StoreError, NotFoundError):
-        return False
-    objects = {x.object for e in tree.entries for x in e.extents if x.object}
-    return all(o not in damage and store.exists(blob_key(o)) for o in objects)
-
-
-def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
-    if progress is None:
-        return lambda _: None
-    lock = threading.Lock()
-    done = 0
-
-    def count(n: int) -> None:
-        nonlocal done
-        with lock:
-            done += n
-            progress(done, total)
-
-    return count
 
 
 class _Saving:

@@ -12,18 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING
 
 from dstack_core._content import gitrepo
 from dstack_core._content.damage import KnownDamage
 from dstack_core._content.entries import Tree, tree_key
 from dstack_core._content.scanning import scan_git, scan_plain
 from dstack_core._content.walk import root_bytes
-from dstack_core._content.work import collector_paused
+from dstack_core._content.work import Progress, collector_paused
 from dstack_core.artifact_store import ArtifactStore
-
-if TYPE_CHECKING:
-    from dstack_core._content.saving import Progress
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -64,7 +64,7 @@ class Storing:
         self.store = store
         self.new_bytes = 0
         self._crew = crew
-        self._progress = progress
+        self.progress = progress
         self.damage = KnownDamage(store)
         self._index = PackIndex(store)
         self._lock = threading.Lock()
@@ -102,6 +102,13 @@ class Storing:
                     self._flush()
         return digest
 
+    def find_small(self, digests: Iterable[bytes]) -> dict[bytes, Extent]:
+        """Those of these small files that the store has already: their bytes need not be taken."""
+        self._refresh()
+        found = {d: x for d, x in self._index.find(digests).items() if self.present(x.object)}
+        self._where.update(found)
+        return found
+
     def finish_small(self) -> dict[bytes, Extent]:
         """Store what is left; returns where each small file's bytes are. They are stored when the crew is done."""
         if self._size > _FEW or len(self._pending) > _ALONE:
@@ -110,7 +117,7 @@ class Storing:
             for digest, data in self._pending.items():
                 self._where[digest] = Extent(digest.hex(), 0, len(data))
                 self.put(digest.hex(), data)
-                self._progress(len(data))
+                self.progress(len(data))
             self._pending.clear()
         else:
             self._flush()
@@ -120,15 +127,18 @@ class Storing:
 
     def _drop_known(self) -> None:
         """Forget pending bytes that some pack has already."""
-        if time.monotonic() - _refreshed.get(self.store.location, -_FRESH) >= _FRESH:
-            self._index.refresh()
-            _refreshed[self.store.location] = time.monotonic()
+        self._refresh()
         for digest, extent in self._index.find(self._pending).items():
             if self.present(extent.object):
                 self._where[digest] = extent
                 size = len(self._pending.pop(digest))
                 self._size -= size
-                self._progress(size)
+                self.progress(size)
+
+    def _refresh(self) -> None:
+        if time.monotonic() - _refreshed.get(self.store.location, -_FRESH) >= _FRESH:
+            self._index.refresh()
+            _refreshed[self.store.location] = time.monotonic()
 
     def _flush(self) -> None:
         if not self._pending:
@@ -152,7 +162,7 @@ class Storing:
                 publish_index(self.store, pack, files)
             finally:
                 self._slots.release()
-            self._progress(len(data))
+            self.progress(len(data))
 
         self._crew.call(send)
 
@@ -207,7 +217,7 @@ class Storing:
         part.zeros = part.length == PART and part.digest == zeros_digest(PART)
         if n == part.length and not part.zeros:
             self.put(part.digest.hex(), view)
-        self._progress(n)
+        self.progress(n)
 
     def _buffer(self) -> memoryview:
         if not hasattr(self._buffers, "view"):

@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 THREADS: Final = 4
 """Each may hold one part (16 MiB), and one more waits for it: under 256 MiB in all."""
 
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all, from several threads but one at a time."""
+
+
+def counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Takes the bytes of each step, from any thread, and tells `progress` of their sum."""
+    if progress is None:
+        return lambda _: None
+    lock = threading.Lock()
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        with lock:
+            done += n
+            progress(done, total)
+
+    return count
+
 
 class Crew:
     """Runs calls in threads. The first call runs here and now, so that small work never starts a thread."""

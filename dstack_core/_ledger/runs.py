@@ -64,9 +64,14 @@ def job_key(run: str, job: str) -> str:
     return f"{job_prefix(run)}{segment(job)}.json"
 
 
+def logs_prefix(run: str) -> str:
+    """Prefix of the keys of all logs of the run."""
+    return f"runs/{segment(run)}/logs/"
+
+
 def log_prefix(run: str, job: str, attempt: int) -> str:
     """Prefix of the segments of an attempt's log, without the last slash."""
-    return f"runs/{segment(run)}/logs/{segment(job)}.{attempt}"
+    return f"{logs_prefix(run)}{segment(job)}.{attempt}"
 
 
 def machine_prefix(run: str) -> str:
@@ -145,9 +150,9 @@ def finish_run(
 def file_finished(store: ArtifactStore, run: RunRecord) -> None:
     """Move a finished run's index entry from active to finished. Repeating it changes nothing."""
     with contextlib.suppress(ConflictError):
-        documents.create(store, _finished_key(run), run)
+        documents.create(store, finished_key(run), run)
     if is_removed(store, run.name):  # while this took its time: `remove_run` had nothing to delete yet
-        store.delete(_finished_key(run))
+        store.delete(finished_key(run))
     store.delete(_active_key(run))
 
 
@@ -159,6 +164,11 @@ def is_removed(store: ArtifactStore, name: str) -> bool:
         return False
 
 
+def listings(repo: str | None) -> list[str]:
+    """Prefixes that are listed to find the active runs and the newest finished ones, of one repository or all."""
+    return [_active_prefix(repo), _REMOVING, f"index/finished/{segment(repo)}/" if repo else "index/finished/"]
+
+
 def remove_run(store: ArtifactStore, name: str) -> None:
     """Forget a finished run: its listing, jobs, logs and machines. Artifacts stay until nothing refers to them."""
     intent = f"{_REMOVING}{segment(name)}"
@@ -168,7 +178,7 @@ def remove_run(store: ArtifactStore, name: str) -> None:
     except DstackError:  # there is no such run, or its record is damaged: then there is nothing to go on with
         store.delete(intent)
         raise
-    store.delete(_finished_key(run))
+    store.delete(finished_key(run))
     store.delete(_active_key(run))
     for prefix in (f"runs/{segment(name)}/", machine_prefix(name)):
         for info in list(store.list(prefix)):
@@ -192,8 +202,7 @@ def active_runs(
     store: ArtifactStore, repo: str | None = None, damaged: Damaged = ignore
 ) -> Iterator[Document[RunRecord]]:
     """Runs that are not finished, of one repository or all. Removes the entries that are wrong."""
-    prefix = f"index/active/{segment(repo)}/" if repo else "index/active/"
-    for info in list(store.list(prefix)):
+    for info in list(store.list(_active_prefix(repo))):
         try:
             document = documents.read(store, RunRecord, run_key(info.key.rpartition("/")[2]))
         except NotFoundError:
@@ -285,10 +294,15 @@ def write_job(store: ArtifactStore, before: Document[JobRecord] | None, job: Job
     return documents.replace(store, before, job)
 
 
+def _active_prefix(repo: str | None) -> str:
+    return f"index/active/{segment(repo)}/" if repo else "index/active/"
+
+
 def _active_key(run: RunRecord) -> str:
     return f"index/active/{segment(run.repo)}/{segment(run.name)}"
 
 
-def _finished_key(run: RunRecord) -> str:
+def finished_key(run: RunRecord) -> str:
+    """Key of the entry of a finished run in the index."""
     newest_first = END_OF_TIME - int((run.finished or 0) * 1000)
     return f"index/finished/{segment(run.repo)}/{newest_first:014d}-{segment(run.name)}"

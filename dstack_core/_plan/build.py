@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from dstack_core._ledger.traces import Trace, Watched
 from dstack_core._plan import reason
 from dstack_core._plan.apart import check_apart
+from dstack_core._plan.elsewhere import Elsewhere
 from dstack_core._plan.graph import close_matches, ordered
 from dstack_core._plan.job import LATER, REUSE, RUN, PlannedJob, RunPlan, Source
 from dstack_core._plan.key import definition
-from dstack_core._plan.reuse import LoadPaths, Lookup, Paths, reused, runs_always, verdict
+from dstack_core._plan.reuse import LoadPaths, Lookup, Paths, reused, runs_always, stored_paths, verdict
 from dstack_core._plan.watch import Code
 from dstack_core.artifact_store import ArtifactStore
-from dstack_core.errors import InputError, NotFoundError
+from dstack_core.errors import DstackError, InputError, NotFoundError
 from dstack_core.models import Artifact, Dep, JobSpec, Workflow
 
 FEW: Final = 16
@@ -32,6 +33,7 @@ class Request:
         force: names of workflows to run whatever could be reused; `force_all`: every job of the run.
         latest: `--reuse latest`: the target's deps are the newest successful results of those workflows, unchecked.
         ad_hoc: the target was made on the command line, from a provider.
+        user: who asks.
     """
 
     target: str
@@ -40,6 +42,7 @@ class Request:
     force_all: bool = False
     latest: bool = False
     ad_hoc: bool = False
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ class Surroundings:
         snapshot: digest of the code snapshot's tree; `paths`: what `watch.tree_paths` gives for it.
         names: names of the workflows that exist.
         define: name of a job -> its workflow, with overrides, and its job spec. Asked once for each that is needed.
-        tags: (repo, tag) -> artifacts. Raises NotFoundError.
+        tags: (repo, tag) -> artifacts, and the remote that has them if it is another one. Raises NotFoundError.
         load_paths: the same as `paths` of older snapshots, for saying what changed; see `reuse.stored_paths`.
         cells: name of a workflow with a matrix, or of one of its cells -> names of the jobs that are meant. Any other
             name -> that name, whether there is such a workflow or not.
         place: where a dep of a workflow is written, `file:line:column`.
+        others: names of other remotes and their stores, in which results are looked for, too.
+        problem: told of each of them that cannot be asked.
     """
 
     store: ArtifactStore
@@ -62,10 +67,12 @@ class Surroundings:
     paths: Paths
     names: Collection[str]
     define: Callable[[str], tuple[Workflow, JobSpec]]
-    tags: Callable[[str, str], tuple[Artifact, ...]]
+    tags: Callable[[str, str], tuple[tuple[Artifact, ...], str | None]]
     load_paths: LoadPaths
     cells: Callable[[str], Sequence[str]] = lambda name: (name,)
     place: Callable[[Workflow, Dep], str | None] = lambda workflow, _: workflow.where
+    others: Callable[[], Iterable[tuple[str, ArtifactStore]]] = tuple
+    problem: Callable[[DstackError], None] = lambda _: None
 
 
 def make_plan(request: Request, around: Surroundings) -> RunPlan:
@@ -87,7 +94,8 @@ class _Planning:
         self.targets = frozenset(around.cells(request.target))
         self.forced = frozenset(job for name in request.force for job in around.cells(name))
         self.code = Code(around.paths)
-        self.lookup = Lookup(around.store, around.snapshot, self._load_paths)
+        self.lookup = self._lookup(around.store)
+        self.elsewhere = Elsewhere(self._others, around.problem)
         self.defined: dict[str, tuple[Workflow, JobSpec]] = {}
         self.sources: dict[Dep, Sequence[Source]] = {}  # of a dep of this repository
         self.taken: dict[str, Trace] = {}  # by --reuse latest: workflow -> its newest result
@@ -102,6 +110,7 @@ class _Planning:
         self._check_forced(names)
         if len(names) > FEW:
             self.lookup.list_recorded(request.repo)
+            self.elsewhere = Elsewhere(self._others, self.around.problem, recorded=request.repo)
         for name in names:
             self.jobs[name] = self._decided(self._job(name))
         return RunPlan(
@@ -113,8 +122,17 @@ class _Planning:
             warnings=tuple(self.warnings),
         )
 
-    def _load_paths(self, snapshot: str) -> Paths | None:
-        return self.around.paths if snapshot == self.around.snapshot else self.around.load_paths(snapshot)
+    def _lookup(self, store: ArtifactStore, remote: str | None = None) -> Lookup:
+        around = self.around
+        load = around.load_paths if remote is None else stored_paths(store)
+
+        def load_paths(snapshot: str) -> Paths | None:
+            return around.paths if snapshot == around.snapshot else load(snapshot)
+
+        return Lookup(store, around.snapshot, load_paths, user=self.request.user, remote=remote)
+
+    def _others(self) -> Iterator[Lookup]:
+        return (self._lookup(store, name) for name, store in self.around.others())
 
     def _needs(self, name: str) -> Sequence[str]:
         """Names of the workflows of this repository whose jobs must be done before that of `name`."""
@@ -210,12 +228,14 @@ class _Planning:
         repo = dep.repo or self.request.repo
         if dep.kind == "tag":
             try:
-                return Source(str(dep), None, self.around.tags(repo, dep.name))
+                return Source(str(dep), None, *self.around.tags(repo, dep.name))
             except NotFoundError as error:
                 where = error.where or self.around.place(workflow, dep)
                 raise NotFoundError(error.message, hint=error.hint, where=where) from None
         found = self.lookup.latest(repo, dep.name)
         if found is None or not self.lookup.has(found.artifacts):
+            if there := self.elsewhere.latest(repo, dep.name):
+                return Source(str(dep), None, there[0].artifacts, there[1])
             problem = "has no finished run" if found is None else "has lost the artifacts of its newest run"
             raise NotFoundError(
                 f"{workflow.name} depends on {dep}, which {problem} in this store",
@@ -232,7 +252,10 @@ class _Planning:
         if pending:
             decision, why = self._pending(job, pending)
             return replace(job, decision=decision, reason=why)
-        found = verdict(self.lookup, job, self.watched[job.watched], job.inputs(self._artifacts(job)))
+        watched, inputs = self.watched[job.watched], job.inputs(self._artifacts(job))
+        found = verdict(self.lookup, job, watched, inputs)
+        if found.reused is None and not runs_always(job):
+            found = self.elsewhere.verdict(job, watched, inputs) or found
         decision = REUSE if found.reused else RUN
         return replace(job, decision=decision, reason=found.reason, reused=found.reused)
 

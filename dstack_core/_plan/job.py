@@ -23,16 +23,23 @@ class Source:
     Attributes:
         dep: as the workflow file writes it: `digits-data`, `:tag`, `owner/repo/name`.
         job: the job of this run whose artifacts it will be; None when `artifacts` are known already.
+        remote: the remote that has them; None: the run's own store had them when it was planned.
     """
 
     dep: str
     job: str | None = None
     artifacts: tuple[Artifact, ...] = ()
+    remote: str | None = None
 
 
 @dataclass(frozen=True)
 class Reused:
-    """The finished job whose artifacts are taken over. `read`: files that it was seen to use; None: all may count."""
+    """The finished job whose artifacts are taken over.
+
+    Attributes:
+        read: files that it was seen to use; None: all may count.
+        remote: the remote that has the artifacts; None: the run's own store had them when it was planned.
+    """
 
     run: str
     job: str
@@ -41,6 +48,7 @@ class Reused:
     duration: float
     artifacts: tuple[Artifact, ...] = ()
     read: int | None = None
+    remote: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,12 @@ class RunPlan:
     def job(self, name: str) -> PlannedJob:
         """The job of that name. Raises KeyError."""
         return self._by_name[name]
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Names of the jobs whose artifacts somebody asks for: the targets, and what the jobs that run take."""
+        taken = {dep for job in self.jobs if job.decision != REUSE for dep in job.deps}
+        return frozenset({*taken, *(job.name for job in self.targets)})
 
     @functools.cached_property
     def _by_name(self) -> Mapping[str, PlannedJob]:

@@ -47,7 +47,12 @@ class Verdict:
 class Lookup:
     """What a store knows, remembered while decisions are made about one snapshot. Short-lived: stores change."""
 
-    def __init__(self, store: ArtifactStore, snapshot: str, load_paths: LoadPaths) -> None:
+    def __init__(
+        self, store: ArtifactStore, snapshot: str, load_paths: LoadPaths, *, user: str = "", remote: str | None = None
+    ) -> None:
+        """`user`: whose own results need no name in a reason. `remote`: whose store it is, if not the run's own."""
+        self.user = user
+        self.remote = remote
         self.store = store
         self.snapshot = snapshot
         self._load_paths = load_paths
@@ -129,7 +134,7 @@ def verdict(lookup: Lookup, job: PlannedJob, watched: Watched, inputs: Sequence[
         if not _is_same(lookup, trace.watched, watched):
             continue
         if lookup.has(trace.artifacts):
-            return Verdict(key, _why_reused(lookup, trace), reused(trace))
+            return Verdict(key, _why_reused(lookup, trace), reused(trace, lookup.remote))
         gone = True
     now = reason.Now(defined, inputs, watched, lookup.snapshot)
     return Verdict(key, reason.why_run(latest, now, lookup.code, gone=gone))
@@ -148,10 +153,10 @@ def runs_always(job: PlannedJob) -> str | None:
     return None
 
 
-def reused(trace: Trace) -> Reused:
+def reused(trace: Trace, remote: str | None = None) -> Reused:
     """A trace as the source of a job's artifacts."""
     read = len(files_of(trace.watched)) if trace.watched.observed else None
-    return Reused(trace.run, trace.job, trace.user, trace.finished, trace.duration, trace.artifacts, read)
+    return Reused(trace.run, trace.job, trace.user, trace.finished, trace.duration, trace.artifacts, read, remote)
 
 
 def _is_same(lookup: Lookup, then: Watched, now: Watched) -> bool:
@@ -160,7 +165,8 @@ def _is_same(lookup: Lookup, then: Watched, now: Watched) -> bool:
 
 
 def _why_reused(lookup: Lookup, trace: Trace) -> str:
-    same = f"same as {trace.run}"
+    whose = f" of {trace.user}" if lookup.user not in ("", trace.user) else ""
+    same = f"same as {trace.run}{whose}{f' on {lookup.remote}' if lookup.remote else ''}"
     if trace.watched.observed:
         code = lookup.code(lookup.snapshot)
         of = f" of {len(code.paths):,} files" if code else " files"

@@ -1,8 +1,11 @@
-"""Runs of this machine and of a remote side by side. The remote's machines are this one, its store another folder."""
+"""Runs of this machine and of a remote side by side, and results that go between them. The remote's machines are this
+one, its store another folder."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,3 +112,141 @@ def test_two_remotes_with_one_store_are_listed_once(project: Project, team: Path
     project.home.joinpath("config.yaml").write_text(f"remotes: {{team: {{{both}}}, other: {{{both}}}}}\n")
     project.dstack("run", "-r", "other", "data")
     assert [row["remote"] for row in rows(project, "ps")] == ["other"]
+
+
+@pytest.fixture
+def colleague(project: Project, team: Path) -> dict[str, str]:
+    """Environment of another user of the same code and remote, with a home of their own."""
+    home = project.folder / "colleague"
+    home.mkdir(mode=0o700)
+    shutil.copy(project.home / "config.yaml", home)
+    return {"DSTACK_HOME": str(home), "DSTACK_USER": "ann"}
+
+
+def decisions(project: Project, *arguments: str, env: dict[str, str] | None = None) -> dict[str, tuple[str, str]]:
+    jobs = json.loads(project.dstack("plan", *arguments, "--json", env=env).out)["jobs"]
+    return {job["job"]: (job["decision"], job["reason"].partition(":")[0]) for job in jobs}
+
+
+def test_what_is_pushed_others_need_not_run(project: Project, team: Path, colleague: dict[str, str]) -> None:
+    project.dstack("run", "train", "-t", "best", env={**colleague, "DSTACK_HOME": str(project.home)})
+    run = project.run()
+    assert decisions(project, "train", env=colleague)["train"] == ("run", "never run")
+    first = json.loads(project.dstack("push", run, "--json").out)
+    assert (first["from"], first["to"]) == ("local", "team")
+    assert first["new_bytes"] > 0
+    again = json.loads(project.dstack("push", run, "--json").out)
+    assert again == {**first, "new_bytes": 0}
+    assert "all there already" in project.dstack("push", run).out
+
+    # The colleague sees the run, its logs, artifacts and tag; and takes over what it made.
+    (row,) = json.loads(project.dstack("ps", "--json", env=colleague).out)
+    assert (row["run"], row["user"], row["tag"]) == (run, "ann", "best")
+    assert "train" in project.dstack("ps", run, env=colleague).out
+    assert project.dstack("logs", run, env=colleague).out == project.dstack("logs", run).out
+    assert "model.txt" in project.dstack("ls", ":best", env=colleague).out
+    theirs = {**colleague, "DSTACK_USER": "bob"}
+    same = ("reuse", f"same as {run} of ann on team")
+    assert decisions(project, "train", env=theirs) == {"data": same, "train": same}
+    project.dstack("run", "train", env=theirs)
+    copied = project.folder / "copied"
+    newest = json.loads(project.dstack("ps", "-n", "1", "--json", env=theirs).out)[0]["run"]
+    project.dstack("cp", newest, "model.txt", str(copied), env=theirs)
+    assert copied.read_bytes() == (project.artifact("train", "model.txt", run)).read_bytes()
+    # What they need of it is on their machine now; what it was made of is where it was.
+    assert decisions(project, "train", env=theirs) == {"data": same, "train": ("reuse", f"same as {run} of ann")}
+    assert project.dstack("why", newest, "train", env=theirs).code == 0
+
+
+def test_a_run_of_the_remote_takes_over_what_this_machine_has(project: Project, team: Path) -> None:
+    project.dstack("run", "data")
+    run = project.run()
+    assert decisions(project, "-r", "train") == {
+        "data": ("reuse", f"same as {run} on local"),
+        "train": ("run", "never run"),
+    }
+    project.dstack("run", "-r", "train")
+    assert decisions(project, "-r", "train")["data"] == ("reuse", f"same as {run}")
+    data = project.artifact("data", "out.txt", run).read_text()
+    (there,) = (str(row["run"]) for row in rows(project, "ps", "-n", "1"))
+    project.dstack("cp", there, "model.txt", str(project.folder / "model"))
+    assert (project.folder / "model").read_text() == data
+
+
+def test_what_nobody_needs_is_not_fetched(project: Project, team: Path, colleague: dict[str, str]) -> None:
+    """Of a chain that is reused, the artifacts of its end are enough; and such a run can be pushed and pulled."""
+    project.workflows(TWO.replace("date +%N", "head -c 9000 /dev/urandom"))
+    project.dstack("run", "train")
+    project.dstack("push", project.run())
+    project.workflows(TWO.replace("date +%N", "head -c 9000 /dev/urandom").replace("echo far", "echo farther"))
+    project.dstack("run", "train", env=colleague)
+    (run,) = {row["run"] for row in json.loads(project.dstack("ps", "-a", "--json", env=colleague).out)} - {
+        project.run()
+    }
+    kept = {path.name for path in Path(colleague["DSTACK_HOME"], "store", "objects", "trees").glob("*/*")}
+    view = project.view()
+    assert view.artifacts("train")[0].tree in kept
+    assert view.artifacts("data")[0].tree in kept, "equal bytes: they are the same tree"
+    project.dstack("push", str(run), env=colleague)
+    assert project.dstack("ls", "-r", str(run)).code == 0
+
+
+def test_tags_go_both_ways(project: Project, team: Path, colleague: dict[str, str]) -> None:
+    folder = project.write("photos/one.txt", "1").parent
+    project.dstack("tags", "add", "photos", "-a", os.fspath(folder))
+    project.dstack("push", ":photos")
+    assert "is there, for other folders" in _changed_photos(project, folder)
+    project.dstack("push", ":photos", "--force")
+    project.dstack("pull", ":photos", env=colleague)
+    shutil.rmtree(team)
+    project.dstack("cp", ":photos", "photos/one.txt", str(project.folder / "one"), env=colleague)
+    assert (project.folder / "one").read_text() == "2"
+
+
+def _changed_photos(project: Project, folder: Path) -> str:
+    folder.joinpath("one.txt").write_text("2")
+    project.dstack("tags", "delete", "-y", "photos")
+    project.dstack("tags", "add", "photos", "-a", os.fspath(folder))
+    return project.dstack("push", ":photos", expect=73).err
+
+
+def test_a_tag_of_the_remote_is_a_dep_here(project: Project, team: Path) -> None:
+    project.dstack("run", "-r", "data", "-t", "raw")
+    project.dstack("run", "bash", "--dep", ":raw", "-c", "cat out.txt")
+    assert project.log("bash").strip().isdigit()
+
+
+def test_pull_and_rm(project: Project, team: Path) -> None:
+    project.dstack("run", "-r", "train")
+    (run,) = (str(row["run"]) for row in rows(project, "ps"))
+    project.dstack("pull", run)
+    assert [row["run"] for row in rows(project, "ps", "-a")] == [run], "one run, in two stores"
+    assert project.log("train", run=run) == ""
+    project.dstack("rm", "-y", run)
+    assert [row["remote"] for row in rows(project, "ps", "-a")] == ["team"]
+    project.dstack("pull", run)
+    assert [row["remote"] for row in rows(project, "ps", "-a")] == ["team"], "where it ran"
+    assert project.view(run).status() == "done"
+    project.dstack("rm", "-y", run)
+    project.dstack("rm", "-y", "-r", "team", run)
+    assert rows(project, "ps", "-a") == []
+
+
+def test_what_cannot_be_pushed_or_pulled(project: Project, team: Path) -> None:
+    project.dstack("run", "-d", "bash", "-c", project.gate("going"))
+    project.reached("going")
+    run = project.run()
+    assert f"{run} is not finished" in project.dstack("push", run, expect=65).err
+    assert f"did you mean {run}" in project.dstack("push", f"{run[:-1]}7", expect=66).err
+    assert "there is no tag nope" in project.dstack("push", ":nope", expect=66).err
+    assert f"there is no run {run}" in project.dstack("pull", run, expect=66).err
+    assert "that remote is this machine" in project.dstack("push", run, "-r", "local", expect=65).err
+    project.open("going")
+    project.finished()
+
+
+def test_a_remote_that_does_not_answer_stops_no_run_here(project: Project, team: Path) -> None:
+    project.home.joinpath("config.yaml").write_text("remotes: {team: {artifact_store: nowhere}}\n")
+    done = project.dstack("run", "data")
+    assert done.err.count("has artifact store nowhere") == 1
+    assert project.view().status() == "done"

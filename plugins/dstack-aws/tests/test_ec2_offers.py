@@ -74,6 +74,10 @@ def test_gpus_by_name_count_and_memory(backend):
     assert not backend().offers(Requirements(gpu=Gpu(2, "A10G"))).fitting
 
 
+def test_shared_memory_is_memory(backend):
+    assert backend().offers(Requirements(shm_size=4 << 30)).fitting[0].name == "m5.large"
+
+
 def test_a_disk_as_large_as_a_job_asks_for_is_paid(backend):
     (first, *_) = backend().offers(Requirements(disk=10**12)).fitting
     assert first.disk == 10**12

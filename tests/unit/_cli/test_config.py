@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -195,6 +196,11 @@ def test_show_tells_where_each_value_comes_from(vault):
         ("remotes.gpu.backend", "aws", "remotes:\n  gpu:\n    backend: aws\n"),
         ("plugins.disable", "a, b", "plugins:\n  disable: [a, b]\n"),
         ("default", "local", "default: local\n"),
+        (
+            "remotes.far.settings.vault.tries",
+            "5",
+            "remotes:\n  far:\n    settings:\n      vault:\n        tries: 5\n",
+        ),
     ],
 )
 def test_set_and_unset(vault, key, value, text):
@@ -218,6 +224,10 @@ def test_set_and_unset(vault, key, value, text):
         ("default", "loca", "did you mean local?"),
         ("defualt", "local", "did you mean default?"),
         ("settings", "x", "unknown key `settings`"),
+        ("settings.vault", "x", "unknown key `settings.vault`"),
+        ("remotes.far.settings.vault.tires", "5", "did you mean remotes.far.settings.vault.tries?"),
+        ("remotes.far.settings.valt.tries", "5", "did you mean remotes.far.settings.vault?"),
+        ("remotes.far.settings.vault.tries", "0", "remotes.far.settings.vault.tries: input must be greater"),
     ],
 )
 def test_set_of_what_cannot_be(vault, key, value, said):
@@ -236,7 +246,7 @@ def test_secret_comes_from_stdin(vault):
 
 def test_questions_on_a_terminal(vault):
     child = pexpect.spawn(
-        sys.executable, ["-m", "dstack_core._cli.main", "config"], env=vault.env, cwd=str(vault.root),
+        sys.executable, ["-m", "dstack_core._cli.main", "config", "plugins"], env=vault.env, cwd=str(vault.root),
         encoding="utf-8", timeout=60, dimensions=(40, 120),
     )  # fmt: skip
     answers = {"path": "", "grace": "x", "token": "s3cret", "tries": "7", "hosts": "[a]"}
@@ -257,7 +267,21 @@ def test_questions_on_a_terminal(vault):
     assert vault.file.read_text() == "settings:\n  vault:\n    token: s3cret\n    tries: 7\n    hosts: [a]\n"
 
 
-def test_no_terminal_no_questions(vault):
-    done = vault.dstack("config")
+@pytest.mark.parametrize("arguments", [[], ["plugins"]])
+def test_no_terminal_no_questions(vault, arguments):
+    done = vault.dstack("config", *arguments)
     assert done.returncode == 2
     assert "config set KEY VALUE" in done.stderr
+
+
+def test_check(vault):
+    vault.configure("remotes: {team: {secret_store: vault}, far: {artifact_store: nowhere}}\n")
+    done = vault.dstack("config", "--check", "--json")
+    assert done.returncode == 69
+    rows = {(row["remote"], row["part"]): row for row in json.loads(done.stdout)}
+    assert rows["team", "secret store"]["state"] == "ok"
+    assert rows["team", "backend"]["about"]
+    assert rows["far", "artifact store"]["state"] == "problem"
+    assert "no installed plugin has artifact store nowhere" in rows["far", "artifact store"]["problem"]
+    vault.configure("remotes: {team: {secret_store: vault}}\n")
+    assert vault.dstack("config", "--check").returncode == 0

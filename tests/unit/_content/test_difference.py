@@ -16,7 +16,10 @@ from dstack_core._content.snapshot import scan_snapshot, store_snapshot
 from dstack_core._content.tree import load_tree, save_tree
 from dstack_core.errors import ConflictError, NotFoundError, StoreError
 
-NAME = st.text('abc.é \\"\n\t', min_size=1, max_size=4).filter(lambda n: n.strip(".") and n != ".git")
+# Spaces inside only: git cannot read its own patch of an empty file whose name begins or ends with one.
+NAME = st.text('abc.é \\"\n\t', min_size=1, max_size=4).filter(
+    lambda n: n.strip(".") and n == n.strip(" ") and n != ".git"
+)
 TEXT = st.one_of(st.text("ab\n\r", max_size=12).map(str.encode), st.binary(max_size=12))
 FILES = st.dictionaries(st.tuples(NAME, NAME), st.tuples(TEXT, st.booleans()), max_size=5)
 

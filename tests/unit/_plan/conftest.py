@@ -84,9 +84,9 @@ class Scene:
         )
         return w, spec
 
-    def tag(self, repo: str, name: str) -> tuple[Artifact, ...]:
+    def tag(self, repo: str, name: str) -> tuple[tuple[Artifact, ...], None]:
         try:
-            return self.tags[repo, name]
+            return self.tags[repo, name], None
         except KeyError:
             raise NotFoundError(f"there is no tag {name}") from None
 

@@ -32,6 +32,8 @@ class Market:
 
     def offers(self, regions: Sequence[Region], wanted: Requirements) -> Offers:
         """See `Backend.offers`. Raises StoreError."""
+        # /dev/shm is memory.
+        wanted = replace(wanted, memory=max(wanted.memory or 0, wanted.shm_size or 0) or None)
         candidates: list[Offer] = []
         unpriced: dict[str, str] = {}
         for region in regions:

@@ -40,6 +40,18 @@ class S3Store(ArtifactStore):
         """The address of bucket and prefix."""
         return self._bucket.location
 
+    def lacking(self) -> list[str]:
+        """See `dstack_core.setup.SupportsSetup`."""
+        from dstack_aws.s3_setup import lacking
+
+        return lacking(self._bucket)
+
+    def set_up(self) -> None:
+        """See `dstack_core.setup.SupportsSetup`."""
+        from dstack_aws.s3_setup import set_up
+
+        set_up(self._bucket)
+
     def read(self, key: str, start: int = 0, length: int | None = None) -> Object:
         """See `ArtifactStore.read`."""
         place = self._bucket.place(key)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dstack_aws.account import PATIENCE
 from dstack_core.settings import HERE
+from dstack_core.setup import ASKED
 
 
 def _endpoint(url: str) -> str:
@@ -22,6 +25,12 @@ def _endpoint(url: str) -> str:
 
 def _prefix(prefix: str) -> str:
     return prefix.strip("/")
+
+
+def _bucket(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+        raise ValueError("must be 3 to 63 lower-case letters, digits, dots and dashes, as names of buckets are")
+    return name
 
 
 def _several(value: object) -> object:
@@ -39,12 +48,18 @@ class S3Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="The bucket.")
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra={**ASKED, **HERE})
+    region: str | None = Field(
+        None, description="The bucket's region; by default the profile's.", json_schema_extra=ASKED
+    )
+    bucket: Annotated[str, AfterValidator(_bucket)] | None = Field(
+        None,
+        description="The bucket. `dstack config` makes one that does not exist.",
+        json_schema_extra=ASKED,
+    )
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "", max_length=400, pattern=r"^[A-Za-z0-9._=+/-]*$", description="Folder of the bucket that dstack keeps to."
     )
-    region: str | None = Field(None, description="The bucket's region; by default the profile's.")
-    profile: str | None = Field(None, description=PROFILE, json_schema_extra=HERE)
     endpoint_url: Endpoint | None = Field(
         None, description="Another server that speaks S3: MinIO, Ceph, R2, SeaweedFS. By default AWS."
     )
@@ -62,6 +77,13 @@ class S3Settings(BaseModel):
         PATIENCE, ge=0, le=3600, description="Seconds to go on trying while the store fails or does not answer."
     )
 
+    @classmethod
+    def suggestions(cls, field: str, given: Mapping[str, Any]) -> Sequence[str]:
+        """See `dstack_core.setup.SupportsSuggestions`."""
+        from dstack_aws.suggesting import suggest
+
+        return suggest("s3", "s3", field, given)
+
 
 class SecretsManagerSettings(BaseModel):
     """`settings: {secrets-manager: {...}}` of the user's config."""
@@ -71,13 +93,20 @@ class SecretsManagerSettings(BaseModel):
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "dstack", min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._=+@/-]*$", description="How all names begin."
     )
-    region: str | None = Field(None, description="The region; by default the profile's.")
-    profile: str | None = Field(None, description=PROFILE, json_schema_extra=HERE)
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra={**ASKED, **HERE})
+    region: str | None = Field(None, description="The region; by default the profile's.", json_schema_extra=ASKED)
     endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
     kms_key: str | None = Field(None, description="Key that encrypts new secrets; by default the one of AWS.")
     patience: float = Field(
         PATIENCE, ge=0, le=3600, description="Seconds to go on trying while the service fails or does not answer."
     )
+
+    @classmethod
+    def suggestions(cls, field: str, given: Mapping[str, Any]) -> Sequence[str]:
+        """See `dstack_core.setup.SupportsSuggestions`."""
+        from dstack_aws.suggesting import suggest
+
+        return suggest("secrets-manager", "secretsmanager", field, given)
 
 
 class Ec2Settings(BaseModel):
@@ -85,10 +114,14 @@ class Ec2Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    regions: Names = Field([], description="Regions to look for machines in, best first; by default the profile's.")
+    profile: str | None = Field(None, description=PROFILE, json_schema_extra={**ASKED, **HERE})
+    regions: Names = Field(
+        [],
+        description="Regions to look for machines in, best first; by default the profile's.",
+        json_schema_extra=ASKED,
+    )
     zones: Names = Field([], description="Their only zones to use, e.g. us-east-1a; by default all.")
     instance_types: Names = Field([], description="The only types to use: names, or patterns like g5.*; else all.")
-    profile: str | None = Field(None, description=PROFILE, json_schema_extra=HERE)
     endpoint_url: Endpoint | None = Field(None, description="Another server with this API; by default AWS.")
     subnet: str | None = Field(
         None, pattern=r"^subnet-[0-9a-f]+$", description="Subnet of the machines; else the default one of a zone."
@@ -111,3 +144,10 @@ class Ec2Settings(BaseModel):
     patience: float = Field(
         PATIENCE, ge=0, le=3600, description="Seconds to go on trying while AWS fails or does not answer."
     )
+
+    @classmethod
+    def suggestions(cls, field: str, given: Mapping[str, Any]) -> Sequence[str]:
+        """See `dstack_core.setup.SupportsSuggestions`."""
+        from dstack_aws.suggesting import suggest
+
+        return suggest("ec2", "ec2", "region" if field == "regions" else field, given)
