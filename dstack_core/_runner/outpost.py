@@ -14,6 +14,8 @@ from dstack_core.backend import SupportsNotice
 
 PAUSE: Final = 5.0
 """Seconds between two looks for a notice."""
+LOOK: Final = 2.0
+"""Seconds between a runner's looks at the run: a far store takes its time for each, and money."""
 PATIENCE: Final = 120.0
 """Seconds for which a machine that costs money waits for work while others have some: about as long as the next one
 would take to start."""

@@ -42,6 +42,7 @@ class Runner:
         elsewhere: told, again and again, that there is work for which this machine is not the right one.
         patience: seconds for which it waits for jobs while another machine of the run works; None: as long as any may
             come. The last machine stays: who else would see that a job is ready?
+        look: seconds between looks at what others write.
     """
 
     def __init__(self, host: Host, view: RunView) -> None:
@@ -60,6 +61,7 @@ class Runner:
         self.interrupted = False
         self.elsewhere: Callable[[], None] | None = None
         self.patience: float | None = None
+        self.look = LOOK
         self._busy = time.monotonic()
 
     def desired(self) -> str | None:
@@ -93,8 +95,8 @@ class Runner:
         self._start_ready()
         if not self._running and (self.interrupted or self._view.finished or not self._has_future() or self._idles()):
             return True
-        self._wait(LOOK)
-        if time.monotonic() - self._looked > LOOK:
+        self._wait(self.look)
+        if time.monotonic() - self._looked > self.look:
             self._view.refresh()
             self._looked = time.monotonic()
         return False

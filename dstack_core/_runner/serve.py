@@ -56,11 +56,11 @@ def serve(run: str, machine: str, remote_name: str) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     outpost = None
     if LIFE in os.environ:
-        from dstack_core._runner.outpost import PATIENCE, Outpost
+        from dstack_core._runner.outpost import LOOK, PATIENCE, Outpost
 
         backend = plugins.backend(remote.backend, remote.settings_of(remote.backend))
         outpost = Outpost(Engine(store, backend, remote, executors, runner.tell), run, machine, interrupt)
-        runner.elsewhere, runner.patience = outpost.relay.wanted, PATIENCE
+        runner.elsewhere, runner.patience, runner.look = outpost.relay.wanted, PATIENCE, LOOK
     observers.run_started(RunEvent(run, view.run.workflow, view.status(), time.time()))
     runner.run()
     if outpost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from aws_box import aws, aws_box
 from elsewhere import IMAGE, Elsewhere, elsewhere, limits
 from weed import weed
@@ -102,16 +103,20 @@ HOLD = f"""
 """
 
 
-def test_a_run_is_followed_and_stopped_from_here(elsewhere: Elsewhere):
-    """Its machine leaves with it: the account is empty in the end."""
-    elsewhere.project.workflows(HOLD)
+@pytest.mark.parametrize("limits", [{"lease": "30s", "machines": "2"}])
+def test_a_run_on_two_machines_is_followed_and_stopped_from_here(elsewhere: Elsewhere):
+    """They leave with it: the account is empty in the end."""
+    elsewhere.project.workflows(f"{HOLD.rstrip()}\n  matrix: {{n: [1, 2, 3]}}\n  resources: {{cpu: 2}}\n")
     following = elsewhere.project.start("run", "-r", "hold")
     run = elsewhere.wait_for(elsewhere.runs, "a run")[0]
-    elsewhere.said(run, "hold", "it runs")
+    used = {elsewhere.said(run, f"hold[n={n}]", "it runs").id for n in (1, 2)}
+    assert used == {machine.id for machine in elsewhere.machines(run)}
+    assert len(used) == 2
+    assert elsewhere.view(run).progress.status["hold[n=3]"] == "submitted"  # there is no room for it
     elsewhere.project.dstack("stop", run, "--yes")
     assert "it runs" in elsewhere.project.end(following, expect=None).out
     assert elsewhere.view(run).run.status == "stopped"
-    elsewhere.wait_for(lambda: elsewhere.machines(run)[0].status == "gone", "the machine to leave")
+    elsewhere.wait_for(lambda: {m.status for m in elsewhere.machines(run)} == {"gone"}, "the machines to leave")
 
 
 def test_a_machine_that_is_cut_off_ends_itself(elsewhere: Elsewhere):

@@ -131,7 +131,7 @@ def _install(site: Path) -> Path:
 @pytest.fixture
 def limits() -> dict[str, str]:
     """What the remote allows; a test may have others."""
-    return {"lease": "40s"}
+    return {"lease": "30s"}
 
 
 @pytest.fixture
