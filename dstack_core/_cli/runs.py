@@ -185,6 +185,8 @@ def run_row(run: RunRecord, status: str) -> Row:
         "exit_code": run.exit_code,
         "tag": run.tag,
         "cost": round(run.cost, 6),
+        "budget": run.budget,
+        "reason": run.reason,
         "user": run.user,
         "repo": run.repo,
         "remote": run.remote,

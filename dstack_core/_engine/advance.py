@@ -6,9 +6,11 @@ that sees work for other machines. Conditional writes decide who wins.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
+from dstack_core._engine.budget import keep_to_budget
 from dstack_core._engine.demand import missing
 from dstack_core._engine.engine import Engine
 from dstack_core._engine.settle import Tell, end_unstarted, settle
@@ -37,6 +39,7 @@ def advance(engine: Engine, view: RunView) -> None:
     # Counted before anything is looked at: who launches a machine names it by this number, and only one can.
     number = count_machines(engine.store, view.run.name)
     known = look_after(engine, view)
+    keep_to_budget(view, known, time.time())
     settle(view, engine.tell)
     if view.finished:
         return

@@ -35,7 +35,7 @@ def _settle_jobs(view: RunView, tell: Tell, marks: contextlib.ExitStack) -> None
         if view.run.desired:
             status = "aborted" if view.run.desired == "abort" else "stopped"
             for name in list(view.progress.waiting):
-                moved |= end_unstarted(view, tell, name, status, "the run was told to end")
+                moved |= end_unstarted(view, tell, name, status, view.run.reason or "the run was told to end")
         for name, cause in list(view.progress.doomed.items()):
             moved |= end_unstarted(view, tell, name, "skipped", f"{cause} did not succeed")
         for name in [n for n in view.undecided if n in view.progress.ready]:

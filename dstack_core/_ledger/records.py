@@ -30,6 +30,8 @@ class RunRecord:
         deleted: a removed run leaves its record behind, so that its name is never given again.
         remote: name of the remote that it runs on.
         cost: USD that its machines had cost when it ended, by their offers' prices.
+        budget: USD after which it is stopped; None: never.
+        reason: why it was told to end, if it was not a user who did.
     """
 
     name: str
@@ -49,6 +51,8 @@ class RunRecord:
     changes: str | None = None
     deleted: bool = False
     cost: float = 0.0
+    budget: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,14 @@ def read_run(store: ArtifactStore, name: str) -> Document[RunRecord]:
     return document
 
 
-def ask_to_end(store: ArtifactStore, name: str, desired: str) -> RunRecord:
-    """Record that the run is to `stop` or `abort`. An abort overrules a stop, never the other way round."""
+def ask_to_end(store: ArtifactStore, name: str, desired: str, reason: str | None = None) -> RunRecord:
+    """Record that the run is to `stop` or `abort`, and why, if nobody typed it. An abort overrules a stop, never the
+    other way round."""
 
     def change(run: RunRecord) -> RunRecord | None:
         if run.status in FINISHED or run.desired in (desired, "abort"):
             return None
-        return changed(run, desired=desired)
+        return changed(run, desired=desired, reason=reason)
 
     return documents.update(store, RunRecord, run_key(name), change).value
 

@@ -103,6 +103,18 @@ HOLD = f"""
 """
 
 
+def test_a_run_whose_budget_is_spent_is_stopped(elsewhere: Elsewhere):
+    """With nobody looking: the machine sees to it, and leaves."""
+    elsewhere.project.workflows(HOLD)
+    run = elsewhere.submit("--budget", "0.00001", "hold")
+    view = elsewhere.finished(run)
+    assert (view.run.status, view.run.reason) == ("stopped", "its budget of 1e-05 USD is spent")
+    assert view.run.cost >= 0.00001
+    elsewhere.wait_for(lambda: {m.status for m in elsewhere.machines(run)} == {"gone"}, "the machine to leave")
+    (row,) = json.loads(elsewhere.project.dstack("ps", "--json").out)
+    assert (row["budget"], row["reason"]) == (0.00001, view.run.reason)
+
+
 @pytest.mark.parametrize("limits", [{"lease": "30s", "machines": "2"}])
 def test_a_run_on_two_machines_is_followed_and_stopped_from_here(elsewhere: Elsewhere):
     """They leave with it: the account is empty in the end."""
