@@ -56,6 +56,22 @@ def read_settings(plugin: str, load: Model | None, given: Mapping[str, Any]) -> 
     return check_settings(plugin, model, {**given, **from_environment(plugin, model)})
 
 
+def configured(plugin: str, load: Model, remote: str | None = None) -> dict[str, Any]:
+    """The checked settings that a remote has, for commands that a plugin brings.
+
+    `remote`: its name; by default the user's default remote, or the only one; if there is none, what all would have.
+
+    Raises:
+        InputError: the config is broken, there is no such remote, or a value is wrong.
+    """
+    config = Config.read()
+    if remote and remote not in config.remotes:
+        raise InputError(f"there is no remote {remote}", hint="dstack config --show")
+    only = next(iter(config.remotes)) if len(config.remotes) == 1 else None
+    own = config.own_settings(remote or config.default or only or "").get(plugin, {})
+    return read_settings(plugin, load, {**config.settings.get(plugin, {}), **own})
+
+
 def check_settings(plugin: str, model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """The values that a plugin gets when `given` is written. Raises InputError as `read_settings` does."""
     from pydantic import ValidationError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +69,24 @@ def _plan(context: Context, target: Target) -> int:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     table(("job", "decision", "reason", "deps", "machine"), rows, formats={"deps": listed})
+    for line in _machines(planned):
+        print(line)
     return 0
+
+
+def _machines(planned: Planned) -> Iterator[str]:
+    """What machines that cost something cost, and why others were rejected; each choice once."""
+    told = set()
+    for job in planned.plan.jobs:
+        found = planned.offers.get(job.spec.requirements)
+        if found is None or job.decision == "reuse" or job.spec.requirements in told or not found.fitting[0].price:
+            continue
+        told.add(job.spec.requirements)
+        offer = found.fitting[0]
+        spot = ", interruptible" if offer.spot else ""
+        yield f"\n{job.name}: {offer.name} in {offer.zone or offer.region} at {offer.price:.4g} USD per hour{spot}"
+        for reason in found.rejected:
+            yield f"  not {reason}"
 
 
 def _unknown(planned: Planned) -> list[str]:
@@ -82,16 +100,19 @@ def _unknown(planned: Planned) -> list[str]:
 
 
 def _row(planned: Planned, job: Any) -> dict[str, Any]:
-    offer = planned.offers.get(job.spec.requirements)
-    runs = job.decision != "reuse"
+    found = planned.offers.get(job.spec.requirements) if job.decision != "reuse" else None
+    offer = found.fitting[0] if found else None
     return {
         "job": job.name,
         "decision": job.decision,
         "reason": job.reason,
         "deps": [source.dep for source in job.sources],
         "matrix": dict(job.cell.values) if job.cell else None,
-        "machine": offer.name if offer and runs else None,
-        "price": offer.price if offer and runs else None,
+        "machine": offer.name if offer else None,
+        "price": offer.price if offer else None,
+        "region": offer.zone or offer.region if offer else None,
+        "spot": offer.spot if offer else None,
+        "rejected": list(found.rejected) if found else [],
         "reused_from": f"{job.reused.run}/{job.reused.job}" if job.reused else None,
         "files_read": job.reused.read if job.reused else None,
         "artifacts": [artifact.path for artifact in job.spec.artifacts],

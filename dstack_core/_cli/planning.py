@@ -26,8 +26,9 @@ from dstack_core._plan.reuse import stored_paths
 from dstack_core._plan.watch import tree_paths
 from dstack_core._workflow.template import references
 from dstack_core.artifact_store import ArtifactStore
+from dstack_core.backend import Offers
 from dstack_core.errors import DstackError, InputError, NotFoundError, PluginError
-from dstack_core.models import Artifact, Dep, JobSpec, Offer, Requirements, Workflow
+from dstack_core.models import Artifact, Dep, JobSpec, Requirements, Workflow
 
 PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The Python that a job gets when it names none: the one that runs dstack."""
@@ -43,7 +44,7 @@ class Planned:
 
     plan: RunPlan
     snapshot: Snapshot
-    offers: Mapping[Requirements, Offer]
+    offers: Mapping[Requirements, Offers]
     unknown: Mapping[str, DstackError]
 
 

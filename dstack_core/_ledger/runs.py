@@ -132,15 +132,15 @@ def ask_to_end(store: ArtifactStore, name: str, desired: str) -> RunRecord:
 
 
 def finish_run(
-    store: ArtifactStore, name: str, status: str, exit_code: int | None, now: float
+    store: ArtifactStore, name: str, status: str, exit_code: int | None, now: float, cost: float = 0.0
 ) -> tuple[RunRecord, bool]:
-    """Record the run's last status, once; whether this call did it."""
+    """Record the run's last status and its `cost` in USD, once; whether this call did it."""
     mine = False
 
     def change(run: RunRecord) -> RunRecord | None:
         nonlocal mine
         mine = run.status not in FINISHED
-        return changed(run, status=status, exit_code=exit_code, finished=now) if mine else None
+        return changed(run, status=status, exit_code=exit_code, finished=now, cost=cost) if mine else None
 
     run = documents.update(store, RunRecord, run_key(name), change).value
     file_finished(store, run)

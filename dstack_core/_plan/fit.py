@@ -8,25 +8,25 @@ from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core.backend import Offers
 from dstack_core.errors import CapacityError
 from dstack_core.matching import in_words
-from dstack_core.models import Offer, Requirements
+from dstack_core.models import Requirements
 
 
-def fit(plan: RunPlan, offers: Callable[[Requirements], Offers]) -> Mapping[Requirements, Offer]:
-    """The best offer for each distinct `requirements` of the jobs that may run. `offers` is asked once for each.
+def fit(plan: RunPlan, offers: Callable[[Requirements], Offers]) -> Mapping[Requirements, Offers]:
+    """The offers for each distinct `requirements` of the jobs that may run. `offers` is asked once for each.
 
     Raises:
         CapacityError: no machine is large enough for a job; it names the first such job and why each was rejected.
     """
-    best: dict[Requirements, Offer] = {}
+    known: dict[Requirements, Offers] = {}
     for job in plan.jobs:
         wanted = job.spec.requirements
-        if job.decision == REUSE or wanted in best:
+        if job.decision == REUSE or wanted in known:
             continue
         found = offers(wanted)
         if not found.fitting:
             raise _no_machine(job, found)
-        best[wanted] = found.fitting[0]
-    return best
+        known[wanted] = found
+    return known
 
 
 def describe(wanted: Requirements) -> str:

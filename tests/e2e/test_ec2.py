@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 from aws_box import aws, aws_box
+from dstack_aws import policies
+from dstack_aws.policies import Scope
 from ec2_remote import Ec2Remote, ec2
 from elsewhere import IMAGE, limits
+from iam_policy import allowed, needed
 
 from dstack_core._ledger.identity import store_id
 
@@ -46,6 +49,9 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote)
     launched = [call for call in ec2.aws.events() if call["action"] == "RunInstances"]
     assert [call["machine"] for call in launched] == [False, True]  # the second by the first
     assert "1000" in ec2.project.dstack("logs", run).out
+    calls = ec2.since_setup()
+    assert needed(call for call in calls if call["machine"]) <= allowed(policies.machine(Scope()))
+    assert needed(call for call in calls if not call["machine"]) <= allowed(policies.use(Scope()))
 
 
 def test_no_capacity_anywhere_is_one_error(ec2: Ec2Remote):
@@ -84,7 +90,12 @@ def test_a_wrong_region_is_one_error(ec2: Ec2Remote):
 def test_a_plan_shows_prices_and_why_others_were_rejected(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
     out = ec2.project.dstack("plan", "-r", "train").out
-    assert "r5.large" in out
+    assert out[out.index("\ndata:") :].splitlines()[1:] == [
+        "data: t3.small in us-east-1a at 0.03176 USD per hour",
+        "",
+        "train: r5.large in us-east-1a at 0.137 USD per hour",
+        "  not t3.small: has 2.147 GB of memory, needs 8 GB",
+    ]
 
 
 def test_machines_are_told_and_what_was_left_behind_is_ended(ec2: Ec2Remote):

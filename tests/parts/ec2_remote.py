@@ -41,12 +41,17 @@ class Ec2Remote(Elsewhere):
         bundles = cloud_image.cache() / "bundles"
         bundles.mkdir(exist_ok=True)
         (project.home / "cache" / "bundles").symlink_to(bundles)
+        self._set_up_by = max(call["number"] for call in aws.events())
 
     def write_config(self, settings: dict[str, Any], **limits: str) -> None:
         """Make the remote have these settings."""
         self.settings = settings
         remote = {"backend": "ec2", "artifact_store": "s3", "settings": settings, **limits}
         (self.project.home / "config.yaml").write_text(json.dumps({"remotes": {"aws": remote}}))
+
+    def since_setup(self) -> list[dict[str, Any]]:
+        """Calls of dstack, here and on machines."""
+        return self.aws.events(self._set_up_by)
 
     def instances(self) -> list[dict[str, Any]]:
         """All that there ever were."""

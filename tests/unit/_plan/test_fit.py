@@ -28,9 +28,9 @@ def test_asked_once_for_each_distinct_requirements():
         asked.append(wanted)
         return Offers((Offer("local", "here", 2, 0), Offer("local", "worse", 2, 0)))
 
-    best = fit(plan(SMALL, LARGE, SMALL), offers)
+    known = fit(plan(SMALL, LARGE, SMALL), offers)
     assert asked == [SMALL, LARGE]
-    assert {offer.name for offer in best.values()} == {"here"}
+    assert {found.fitting[0].name for found in known.values()} == {"here"}
 
 
 def test_no_machine():

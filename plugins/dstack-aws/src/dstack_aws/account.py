@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,4 +91,14 @@ class Account:
     def _session(self) -> Any:
         import botocore.session
 
-        return botocore.session.Session(profile=self.profile)
+        session = botocore.session.Session(profile=self.profile)
+        session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+        return session
+
+
+@functools.cache
+def _loader(path: str | None) -> Any:
+    """Reads the descriptions of services, which are large: once for all clients. `path`: where else to look."""
+    from botocore.loaders import create_loader
+
+    return create_loader(path)

@@ -39,7 +39,7 @@ class Ec2Backend(Backend):
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
-        self._account = replace(Account.of("ec2", settings), region_setting="regions")
+        self._account = account_of(settings)
         self._patience = float(settings.get("patience", PATIENCE))
         self._open: dict[str, Region] = {}
 
@@ -134,6 +134,11 @@ class Ec2Backend(Backend):
 
     def _found(self, region: Region, machine: str) -> str:
         return next((str(one["InstanceId"]) for one in _instances(region, machine)), "")
+
+
+def account_of(settings: Mapping[str, Any]) -> Account:
+    """Whose machines the settings are about."""
+    return replace(Account.of("ec2", settings), region_setting="regions")
 
 
 def _instances(region: Region, machine: str | None) -> list[dict[str, Any]]:
