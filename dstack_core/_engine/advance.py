@@ -54,7 +54,7 @@ def advance(engine: Engine, view: RunView) -> None:
     _launch_missing(engine, view, live, limit, number)
 
 
-def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int, number: int) -> None:
+def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int | None, number: int) -> None:
     from dstack_core._engine.launch import launch  # not for `dstack ps` of a run that goes its way
 
     while wanted := missing(view, live, limit):

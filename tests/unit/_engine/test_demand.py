@@ -81,6 +81,8 @@ def test_machines_that_are_busy_have_no_room(store):
     live = [record(0)]
     work_on(view, "a", "0-m")
     assert missing(view, live, 1) is None
+    assert missing(view, live, None) is None
+    assert missing(view, [record(0, Offer("box", "small", 1.0, 1))], None) == Requirements(cpu=2, interruptible=True)
     assert missing(view, live, 2) == Requirements(cpu=2, interruptible=True)
     assert missing(view, [*live, record(1)], 3) is None
 
