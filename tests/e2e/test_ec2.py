@@ -37,6 +37,15 @@ SLOW = f"""
   commands: ["echo here", "sleep 600"]
 """
 
+CHECKPOINTS = f"""
+- name: steps
+  provider: bash
+  image: {IMAGE}
+  commands: ["test ! -e state/first || {{ echo resumed; exit 0; }}", "echo 1 > state/first", "echo here", "sleep 600"]
+  artifacts: [{{path: state/, mount: true}}]
+  resources: {{interruptible: true}}
+"""
+
 
 def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
@@ -122,3 +131,19 @@ def test_machines_are_told_and_what_was_left_behind_is_ended(ec2: Ec2Remote):
     assert ec2.job(run, "slow").status == "running", "it has a record"
     ec2.project.dstack("stop", "-y", run)
     assert ec2.finished(run).run.status == "stopped"
+
+
+def test_a_spot_machine_that_is_taken_away_is_followed_by_another(ec2: Ec2Remote):
+    ec2.project.workflows(CHECKPOINTS)
+    ec2.aws.set_price("t3.small", 0.006)
+    run = ec2.submit("steps")
+    machine = ec2.said(run, "steps", "here")
+    assert machine.offer.spot
+    (instance,) = ec2.instances()
+    assert instance["InstanceLifecycle"] == "spot"
+    ec2.aws.warn(instance["InstanceId"], 30)
+    view = ec2.finished(run)
+    assert view.run.status == "done"
+    assert [attempt.status for attempt in ec2.job(run, "steps").attempts] == ["interrupted", "done"]
+    assert ec2.log(run, "steps", 2) == "resumed\n"
+    assert len(ec2.instances()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,10 @@ def test_gpus_by_name_count_and_memory(backend):
     assert not backend().offers(Requirements(gpu=Gpu(2, "A10G"))).fitting
 
 
+def test_shared_memory_is_memory(backend):
+    assert backend().offers(Requirements(shm_size=4 << 30)).fitting[0].name == "m5.large"
+
+
 def test_a_disk_as_large_as_a_job_asks_for_is_paid(backend):
     (first, *_) = backend().offers(Requirements(disk=10**12)).fitting
     assert first.disk == 10**12
@@ -102,6 +107,27 @@ def test_a_type_without_a_price_is_said(backend):
     assert any(one.startswith("u-3tb1.56xlarge: no price is known; dstack config set") for one in found.rejected)
     priced = backend(prices={"u-3tb1.56xlarge": 27.3}).offers(Requirements(memory=10**12))
     assert priced.fitting[0].name == "u-3tb1.56xlarge"
+
+
+def item(name: str, price: str) -> str:
+    """Of AWS's price list, without what nobody reads."""
+    terms = {"OnDemand": {"a": {"priceDimensions": {"b": {"unit": "Hrs", "pricePerUnit": {"USD": price}}}}}}
+    return json.dumps({"product": {"attributes": {"instanceType": name}}, "terms": terms})
+
+
+def test_the_price_list_wins_over_the_table_and_own_prices_over_both(forgetful, backend, shared):
+    items = [item("m5.large", "0.01"), item("u-3tb1.56xlarge", "27.3"), item("t3.small", "0.0000000000")]
+    pages = [{"PriceList": items[:2], "NextToken": "2"}, {"PriceList": items[2:]}]
+    for page in pages:
+        shared.fault("GetProducts", body=json.dumps(page))
+    types = [
+        one.name for one in backend(zones=["us-east-1a"], prices={"g5.xlarge": 0.02}).offers(Requirements()).fitting
+    ]
+    assert types == ["m5.large", "g5.xlarge", "t3.small", "u-3tb1.56xlarge"]
+    asked = [call["parameters"] for call in shared.events() if call["action"] == "GetProducts"][-2]
+    assert {one["Field"]: one["Value"] for one in asked["Filters"]}["regionCode"] == "us-east-1"
+    again = backend(zones=["us-east-1a"]).offers(Requirements()).fitting
+    assert (again[0].name, again[0].price) == ("m5.large", pytest.approx(0.01 + DISK, abs=1e-5))
 
 
 def test_regions_are_compared(backend):

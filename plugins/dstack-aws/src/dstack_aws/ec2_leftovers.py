@@ -86,4 +86,4 @@ def _leftover(kind: Any, name: str, about: Mapping[str, Any], region: Region, ma
 def _price(region: Region, prices: Prices, name: str, zone: str, *, spot: bool) -> float:
     if spot:
         return prices.spot(region).get(name, {}).get(zone, 0.0)
-    return prices.on_demand(name, region.name) or 0.0
+    return prices.on_demand(name, region) or 0.0

@@ -32,12 +32,14 @@ class Market:
 
     def offers(self, regions: Sequence[Region], wanted: Requirements) -> Offers:
         """See `Backend.offers`. Raises StoreError."""
+        # /dev/shm is memory.
+        wanted = replace(wanted, memory=max(wanted.memory or 0, wanted.shm_size or 0) or None)
         candidates: list[Offer] = []
         unpriced: dict[str, str] = {}
         for region in regions:
             spot = self._prices.spot(region) if wanted.interruptible else {}
             for shape in self._shapes(region):
-                found = list(self._of(region.name, shape, wanted, spot.get(shape.name, {})))
+                found = list(self._of(region, shape, wanted, spot.get(shape.name, {})))
                 candidates += found
                 if not found and _would_do(shape, wanted):
                     hint = f"dstack config set settings.ec2.prices.{shape.name} USD"
@@ -55,12 +57,12 @@ class Market:
             if zones:
                 yield replace(shape, zones=zones)
 
-    def _of(self, region: str, shape: Shape, wanted: Requirements, spot: Mapping[str, float]) -> Iterator[Offer]:
+    def _of(self, region: Region, shape: Shape, wanted: Requirements, spot: Mapping[str, float]) -> Iterator[Offer]:
         disk = max(self._disk, wanted.disk or 0)
-        extra = self._prices.disk(disk, region)
+        extra = self._prices.disk(disk, region.name)
         price = self._prices.on_demand(shape.name, region)
         for zone in shape.zones:
-            offer = Offer(BACKEND, shape.name, shape.cpu, shape.memory, shape.gpu, region=region, zone=zone, disk=disk)
+            offer = replace(_offer(shape), region=region.name, zone=zone, disk=disk)
             if price is not None:
                 yield replace(offer, price=round(price + extra, 6))
             if zone in spot and shape.spot:
@@ -70,4 +72,8 @@ class Market:
 def _would_do(shape: Shape, wanted: Requirements) -> bool:
     """Whatever it costs."""
     named = not wanted.instance_types or shape.name in wanted.instance_types
-    return named and satisfies(Offer(BACKEND, shape.name, shape.cpu, shape.memory, shape.gpu), wanted)
+    return named and satisfies(_offer(shape), wanted)
+
+
+def _offer(shape: Shape) -> Offer:
+    return Offer(BACKEND, shape.name, shape.cpu, shape.memory, shape.gpu)

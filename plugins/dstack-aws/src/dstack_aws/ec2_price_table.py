@@ -1,6 +1,6 @@
 """Published list prices of EC2 machines on demand: Linux, shared tenancy, USD per hour, per second billed.
 
-Used where the settings say nothing else. How exact it is:
+Used where neither the settings nor AWS's price list says more. How exact it is:
 
 - us-east-1: the prices that AWS published for it as of 2026-01-19 (https://aws.amazon.com/ec2/pricing/on-demand/).
 - us-east-2, us-west-2: taken to be the same, as AWS has priced these families alike in the three regions.

@@ -1,4 +1,4 @@
-"""What machines of EC2 cost: spot prices from the account, on demand from the settings, or from published lists."""
+"""What machines of EC2 cost: spot prices from the account, on demand as published."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dstack_aws.ec2_price_list import listed_prices
 from dstack_aws.ec2_price_table import FACTORS, list_price
 from dstack_aws.ec2_region import Region
 
@@ -27,10 +28,16 @@ class Prices:
     def __init__(self, own: Mapping[str, float], disk: float | None) -> None:
         self._own = own
         self._disk = disk
+        self._listed: dict[str, Mapping[str, float]] = {}
 
-    def on_demand(self, name: str, region: str) -> float | None:
-        """None: nobody has said."""
-        return self._own.get(name, list_price(name, region))
+    def on_demand(self, name: str, region: Region) -> float | None:
+        """By the settings, else AWS's price list, else the table; None: nobody has said."""
+        if name in self._own:
+            return self._own[name]
+        listed = self._listed.get(region.name)
+        if listed is None:
+            listed = self._listed[region.name] = listed_prices(region)
+        return listed.get(name, list_price(name, region.name))
 
     def disk(self, size: int, region: str) -> float:
         """For a disk of `size` bytes."""
