@@ -25,6 +25,9 @@ LAUNCHES: Final = 5
 FAILED_STARTS: Final = 2
 """The same of machines that say why they have no runner: the next would say the same."""
 
+SCARCE: Final = 120.0
+"""Seconds until a run that has machines, but not all that it could do with, asks for more again."""
+
 
 def advance(engine: Engine, view: RunView) -> None:
     """Do for the run whatever can be done now. `view` is up to date afterwards.
@@ -57,17 +60,28 @@ def advance(engine: Engine, view: RunView) -> None:
 def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int | None, number: int) -> None:
     from dstack_core._engine.launch import launch  # not for `dstack ps` of a run that goes its way
 
+    if live and time.monotonic() < engine.scarce_until:
+        return
     while wanted := missing(view, live, limit):
         try:
             machine = launch(engine, view.run.name, wanted, number)
-        except CapacityError:
-            if live:
-                return  # the run goes on with what it has
-            raise
+        except CapacityError as error:
+            if not live:
+                raise
+            _go_on_without(engine, error)
+            return
         if machine is None:
             return
         live.append(machine)
         number = int(machine.id.partition("-")[0]) + 1
+
+
+def _go_on_without(engine: Engine, error: CapacityError) -> None:
+    """The run has machines, and those at work may do all of it in the end."""
+    import logging  # rarely needed, and slow to import
+
+    engine.scarce_until = time.monotonic() + SCARCE
+    logging.getLogger("dstack").warning(f"no other machine for now: {error}")
 
 
 def _hopeless(view: RunView, known: Sequence[MachineRecord]) -> str | None:
