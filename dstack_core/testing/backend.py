@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from dstack_core.backend import Backend, SupportsNotice
+from dstack_core.backend import Backend, SupportsLeftovers, SupportsNotice
 from dstack_core.models import Gpu, Launch, Offer, Requirements
 from dstack_core.testing.waiting import until
 
@@ -25,7 +25,7 @@ class Machines:
     def launch(self, machine: str, argv: Sequence[str]) -> str:
         """Launch a machine whose runner is `argv`; its handle."""
         self._ids.append(machine)
-        launch = Launch(machine, "test-run-1", tuple(argv), {"DSTACK_MACHINE": machine})
+        launch = Launch(machine, "test-run-1", tuple(argv), {"DSTACK_MACHINE": machine}, store="test-store")
         return self.backend.launch(self._offer, launch)
 
     def close(self) -> None:
@@ -143,6 +143,21 @@ class BackendSuite:
         backend.terminate(machine, handle)
         until(lambda: backend.state(machine, handle) == "gone", "the machine was gone", self.patience)
         assert backend.state(longer, None) == "up"
+
+    def test_what_is_there_is_found_by_its_labels_and_ended(self, machines: Machines, machine: str) -> None:
+        """If the backend can: see `SupportsLeftovers`."""
+        backend = machines.backend
+        if not isinstance(backend, SupportsLeftovers):
+            pytest.skip("the backend does not tell what it has")
+        machines.launch(machine, self.runner(machine, 600))
+        until(lambda: backend.state(machine, None) == "up", "the machine was up", self.patience)
+        (found,) = [one for one in backend.leftovers() if one.machine == machine and one.kind == "machine"]
+        assert (found.run, found.store) == ("test-run-1", "test-store")
+        assert found.price >= 0
+        backend.end(found)
+        until(lambda: backend.state(machine, None) == "gone", "the machine was gone", self.patience)
+        backend.end(found)
+        assert machine not in [one.machine for one in backend.leftovers()]
 
     def test_what_is_no_machine_is_not_taken_away(self, backend: Backend) -> None:
         """Nor does it take long to say so, or fail: a runner asks again and again."""

@@ -42,7 +42,7 @@ class Market:
                 found = list(self._of(region, shape, wanted, spot.get(shape.name, {})))
                 candidates += found
                 if not found and _would_do(shape, wanted):
-                    hint = f"dstack config set settings.ec2.prices.{shape.name} USD"
+                    hint = f"dstack config set settings.ec2.prices '{{{shape.name}: USD}}'"
                     unpriced[shape.name] = f"{shape.name}: no price is known; {hint}"
         chosen = choose(candidates, wanted)
         rejected = [*chosen.rejected, *list(unpriced.values())[:TOLD]]
