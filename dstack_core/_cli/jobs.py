@@ -73,7 +73,8 @@ class JobsListing:
         if as_json:
             write_json({**self._run, "jobs": rows})
             return
-        table((*RUN_COLUMNS, "user", "repo"), [self._run], formats=RUN_FORMATS)
+        cost = ["cost"] if self._run["cost"] else []
+        table((*RUN_COLUMNS, *cost, "user", "repo"), [self._run], formats=RUN_FORMATS)
         click.echo()
         table(self.columns, rows, formats=FORMATS)
         tell_warnings(rows)

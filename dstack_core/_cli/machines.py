@@ -25,12 +25,11 @@ STATUSES: Final = {"intent": "starting"}
 """Of records, where the word is another."""
 
 
-def dollars(amount: float | None) -> str:
-    """`0.0416 USD`; nothing for what costs nothing."""
-    return f"{amount:.4g} USD" if amount else ""
-
-
-FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"price": dollars, "age": words.duration, "cost": dollars}
+FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "price": words.dollars,
+    "age": words.duration,
+    "cost": words.dollars,
+}
 
 
 @click.command()
@@ -107,7 +106,7 @@ def _of_record(record: MachineRecord, now: float) -> dict[str, Any]:
         "price": offer.price,
         "created": record.created,
         "age": age,
-        "cost": offer.price * age / 3600,
+        "cost": record.cost(now),
     }
 
 

@@ -37,6 +37,7 @@ def ps(run: str | None, everything: bool, last: int | None, all_repos: bool, wat
         shown = JobsListing(there, record.name)
     if not watch:
         shown.print(as_json=as_json)
+        _sweep(here)
     elif sys.stdout.isatty() and not as_json:
         from dstack_core._cli.board import Board
         from dstack_core._cli.watch import watch_on_screen
@@ -46,6 +47,15 @@ def ps(run: str | None, everything: bool, last: int | None, all_repos: bool, wat
         from dstack_core._cli.watch import watch as go_on
 
         go_on(shown, as_json=as_json)
+
+
+def _sweep(here: Context) -> None:
+    """Where machines cost money."""
+    for there in here.everywhere():
+        if there.remote.backend != here.remote.backend:
+            from dstack_core._cli.sweeping import sweep_in_passing
+
+            sweep_in_passing(there)
 
 
 def _outside(here: Context) -> bool:

@@ -138,6 +138,7 @@ def _store(context: Context, target: Target, planned: Planned) -> RunRecord:
         submitted=time.time(),
         remote=context.remote.name,
         tag=target.options.get("tag"),
+        budget=target.options.get("budget"),
         branch=snapshot.branch,
         commit=snapshot.commit,
         changes=snapshot.summary or None,
@@ -194,6 +195,12 @@ run = TargetCommand(
     options=[
         click.Option(["detach", "-d", "--detach"], is_flag=True, help="Do not wait for the run to end."),
         click.Option(["tag", "-t", "--tag"], metavar="TAG", help="Name the result, when it is there."),
+        click.Option(
+            ["budget", "--budget"],
+            metavar="USD",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Stop it, saving what there is, when its machines have cost that much.",
+        ),
         *planning_options(),
         click.Option(["json", "--json"], is_flag=True, help="Print the run and its jobs as JSON instead of its logs."),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -17,6 +17,7 @@ from dstack_core._cli.lookup import Warnings, everywhere, place_of
 from dstack_core._cli.render import table
 from dstack_core._engine.remote import DEFAULT
 from dstack_core._ledger.ahead import Ahead
+from dstack_core._ledger.machines import cost_so_far
 from dstack_core._ledger.records import FINISHED, RunRecord
 from dstack_core._ledger.runs import active_runs, file_finished, finished_runs, listings
 from dstack_core.artifact_store import ArtifactStore
@@ -73,7 +74,8 @@ class RunsListing:
         runs = list(self._runs())
         others = any(run.user != self._here.user for run, _ in runs)
         remote = any(run.remote != DEFAULT.name for run, _ in runs)
-        more = {"remote": remote, "user": others, "repo": self._selection.all_repos}
+        priced = any(run.cost for run, _ in runs)
+        more = {"cost": priced, "remote": remote, "user": others, "repo": self._selection.all_repos}
         self.columns = (*COLUMNS, *(column for column, shown in more.items() if shown))
         return [run_row(run, status) for run, status in runs]
 
@@ -112,7 +114,16 @@ class RunsListing:
             if run.status in FINISHED:
                 file_finished(there.store, run)  # it ended just now, and perhaps nobody has filed it yet
             else:
-                yield run, status
+                yield self._priced(there, run), status
+
+    def _priced(self, there: Context, run: RunRecord) -> RunRecord:
+        """With what it has cost so far, where that is not nothing anyway."""
+        try:
+            if place_of(there, run).backend.distant:
+                return replace(run, cost=cost_so_far(there.store, run.name, time.time()))
+        except DstackError as error:
+            self._warn(error)
+        return run
 
 
 def newest(
@@ -173,6 +184,9 @@ def run_row(run: RunRecord, status: str) -> Row:
         "finished": moment(run.finished),
         "exit_code": run.exit_code,
         "tag": run.tag,
+        "cost": round(run.cost, 6),
+        "budget": run.budget,
+        "reason": run.reason,
         "user": run.user,
         "repo": run.repo,
         "remote": run.remote,
@@ -206,7 +220,11 @@ def _seconds(text: str) -> int:
     return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
-FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {"submitted": ago, "duration": words.duration}
+FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "submitted": ago,
+    "duration": words.duration,
+    "cost": words.dollars,
+}
 
 
 def _named(error: DstackError, run: str) -> DstackError:

@@ -85,7 +85,8 @@ def run_line(run: RunRecord) -> str:
         return f"{run.name} goes on without you. Follow it: dstack logs -a {run.name}"
     took = words.duration((run.finished or run.submitted) - run.submitted)
     tagged = f", tagged {run.tag}" if run.tag and run.status == "done" else ""
-    return f"{run.name}: {run.status} in {took}{tagged}"
+    why = f" ({run.reason})" if run.reason and run.status != "done" else ""
+    return f"{run.name}: {run.status} in {took}{tagged}{why}"
 
 
 class PlainPresenter:

@@ -35,10 +35,12 @@ def took(view: RunView) -> tuple[list[Took], int]:
 
 
 def gained(view: RunView) -> str:
-    """`, reused 2 jobs, saved 3 min 12 s`; nothing if nothing was."""
+    """`, cost 0.012 USD, reused 2 jobs, saved 3 min 12 s`; nothing if nothing was."""
+    cost = f", cost {words.dollars(view.run.cost)}" if view.run.cost else ""
     seconds = [job.reused.duration for job in view.plan.jobs if job.reused and job.decision == REUSE]
     seconds += [document.value.saved for document in view.jobs.values() if document.value.status == "reused"]
-    return f", reused {words.plural(len(seconds), 'job')}, saved {words.duration(sum(seconds))}" if seconds else ""
+    saved = f", reused {words.plural(len(seconds), 'job')}, saved {words.duration(sum(seconds))}" if seconds else ""
+    return cost + saved
 
 
 def where(view: RunView) -> str | None:

@@ -58,3 +58,8 @@ def columns(text: str) -> int:
 def plural(count: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def dollars(amount: float | None) -> str:
+    """`0.0416 USD`; nothing for what costs nothing."""
+    return f"{amount:.4g} USD" if amount else ""

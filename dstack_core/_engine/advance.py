@@ -6,9 +6,11 @@ that sees work for other machines. Conditional writes decide who wins.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
+from dstack_core._engine.budget import keep_to_budget
 from dstack_core._engine.demand import missing
 from dstack_core._engine.engine import Engine
 from dstack_core._engine.settle import Tell, end_unstarted, settle
@@ -22,6 +24,9 @@ LAUNCHES: Final = 5
 """A run fails after so many machines that were lost before they had done anything."""
 FAILED_STARTS: Final = 2
 """The same of machines that say why they have no runner: the next would say the same."""
+
+SCARCE: Final = 120.0
+"""Seconds until a run that has machines, but not all that it could do with, asks for more again."""
 
 
 def advance(engine: Engine, view: RunView) -> None:
@@ -37,6 +42,7 @@ def advance(engine: Engine, view: RunView) -> None:
     # Counted before anything is looked at: who launches a machine names it by this number, and only one can.
     number = count_machines(engine.store, view.run.name)
     known = look_after(engine, view)
+    keep_to_budget(view, known, time.time())
     settle(view, engine.tell)
     if view.finished:
         return
@@ -51,20 +57,31 @@ def advance(engine: Engine, view: RunView) -> None:
     _launch_missing(engine, view, live, limit, number)
 
 
-def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int, number: int) -> None:
+def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int | None, number: int) -> None:
     from dstack_core._engine.launch import launch  # not for `dstack ps` of a run that goes its way
 
+    if live and time.monotonic() < engine.scarce_until:
+        return
     while wanted := missing(view, live, limit):
         try:
             machine = launch(engine, view.run.name, wanted, number)
-        except CapacityError:
-            if live:
-                return  # the run goes on with what it has
-            raise
+        except CapacityError as error:
+            if not live:
+                raise
+            _go_on_without(engine, error)
+            return
         if machine is None:
             return
         live.append(machine)
         number = int(machine.id.partition("-")[0]) + 1
+
+
+def _go_on_without(engine: Engine, error: CapacityError) -> None:
+    """The run has machines, and those at work may do all of it in the end."""
+    import logging  # rarely needed, and slow to import
+
+    engine.scarce_until = time.monotonic() + SCARCE
+    logging.getLogger("dstack").warning(f"no other machine for now: {error}")
 
 
 def _hopeless(view: RunView, known: Sequence[MachineRecord]) -> str | None:

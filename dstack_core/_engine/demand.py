@@ -26,10 +26,10 @@ def requirements(view: RunView, name: str) -> Requirements:
     return asked
 
 
-def missing(view: RunView, live: Sequence[MachineRecord], limit: int) -> Requirements | None:
+def missing(view: RunView, live: Sequence[MachineRecord], limit: int | None) -> Requirements | None:
     """What the first ready job needs for which there is no room on the live machines; None when there is room for all,
-    or are as many machines as there may be."""
-    if len(live) >= limit:
+    or are as many machines as there may be. Without a limit, one that is right for a job is enough, be it busy."""
+    if limit is not None and len(live) >= limit:
         return None
     rooms = {machine.id: Room(machine.offer) for machine in live}
     for document in view.jobs.values():
@@ -38,7 +38,8 @@ def missing(view: RunView, live: Sequence[MachineRecord], limit: int) -> Require
             rooms[job.machine].take(view.plan.job(job.job).spec.requirements)
     for name in ready(view):
         wanted = requirements(view, name)
-        if not any(satisfies(room.offer, wanted) and room.take(wanted) for room in rooms.values()):
+        right = [room for room in rooms.values() if satisfies(room.offer, wanted)]
+        if not any(room.take(wanted) for room in right) and not (right and limit is None):
             return wanted
     return None
 

@@ -22,6 +22,7 @@ class Engine:
 
     Attributes:
         pulses: when machines gave a sign of life.
+        scarce_until: no more machines are asked for before that, by the monotonic clock.
     """
 
     store: ArtifactStore
@@ -30,6 +31,7 @@ class Engine:
     executors: Executors
     tell: Tell
     pulses: Pulses = field(default_factory=Pulses)
+    scarce_until: float = 0.0
     _elsewhere: Elsewhere | None = None
 
     def prepare(self) -> Elsewhere:

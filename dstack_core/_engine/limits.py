@@ -11,7 +11,7 @@ from dstack_core.errors import InputError
 LEASE: Final = 600.0
 SHORTEST_LEASE: Final = 10.0
 MACHINES: Final = 4
-"""At once for a run, where each is another computer; this one counts as one however many runs it has."""
+"""At once for a run, where each is another computer."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Limits:
                     raise
         return cls(**found)  # type: ignore[arg-type]
 
-    def machines_at_once(self, distant: bool) -> int:
-        """How many a run may have."""
-        return self.machines or (MACHINES if distant else 1)
+    def machines_at_once(self, distant: bool) -> int | None:
+        """How many a run may have. None: one for whatever it needs; several on one computer would share it."""
+        return self.machines or (MACHINES if distant else None)
 
 
 def _count(text: str) -> int:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from dstack_core._ledger.keys import segment
@@ -19,9 +20,16 @@ APART: Final = 60.0
 """Seconds between two looks that count as two."""
 
 
+def last_look(remote: str) -> float:
+    """When somebody of this machine last looked, seconds since the epoch; 0: never."""
+    with contextlib.suppress(OSError):
+        return _path(remote).stat().st_mtime
+    return 0.0
+
+
 def look(remote: str, unexplained: Sequence[Leftover]) -> list[Leftover]:
     """Remember what is unexplained now; which of it was so at a look at least `APART` ago, and ever since."""
-    path = dstack_home() / "looks" / f"{segment(remote)}.json"
+    path = _path(remote)
     before: dict[str, float] = {}
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         before = {str(name): float(when) for name, when in json.loads(path.read_bytes()).items()}
@@ -33,6 +41,10 @@ def look(remote: str, unexplained: Sequence[Leftover]) -> list[Leftover]:
     new.write_text(json.dumps(seen), encoding="utf-8")
     new.replace(path)
     return [one for one in unexplained if now - seen[_name(one)] >= APART]
+
+
+def _path(remote: str) -> Path:
+    return dstack_home() / "looks" / f"{segment(remote)}.json"
 
 
 def _name(one: Leftover) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dstack_core._engine.view import RunView
+from dstack_core._ledger.machines import cost_so_far
 from dstack_core._ledger.records import WAITING, JobRecord
 from dstack_core._ledger.runs import finish_run, write_job
 from dstack_core.errors import ConflictError, NotFoundError
@@ -34,7 +35,7 @@ def _settle_jobs(view: RunView, tell: Tell, marks: contextlib.ExitStack) -> None
         if view.run.desired:
             status = "aborted" if view.run.desired == "abort" else "stopped"
             for name in list(view.progress.waiting):
-                moved |= end_unstarted(view, tell, name, status, "the run was told to end")
+                moved |= end_unstarted(view, tell, name, status, view.run.reason or "the run was told to end")
         for name, cause in list(view.progress.doomed.items()):
             moved |= end_unstarted(view, tell, name, "skipped", f"{cause} did not succeed")
         for name in [n for n in view.undecided if n in view.progress.ready]:
@@ -100,7 +101,9 @@ def _finish(view: RunView, tell: Tell) -> None:
             import logging  # rarely needed, and slow to import
 
             logging.getLogger("dstack").warning(warning)
-    run, mine = finish_run(view.store, view.run.name, status, view.exit_code(), time.time())
+    now = time.time()
+    cost = cost_so_far(view.store, view.run.name, now)
+    run, mine = finish_run(view.store, view.run.name, status, view.exit_code(), now, cost)
     with contextlib.suppress(NotFoundError):
         view.refresh()
     if mine:

@@ -58,6 +58,11 @@ def machines(store: ArtifactStore, run: str) -> Iterator[Document[MachineRecord]
             yield from _by_its_jobs(store, run, damage)
 
 
+def cost_so_far(store: ArtifactStore, run: str, now: float) -> float:
+    """USD that the run's machines have cost until now."""
+    return sum(document.value.cost(now) for document in machines(store, run))
+
+
 def launched(store: ArtifactStore, run: str, machine: str, handle: str) -> None:
     """Remember the handle. The runner may have registered before."""
     with contextlib.suppress(NotFoundError):  # the run is finished and was removed already

@@ -29,6 +29,9 @@ class RunRecord:
         desired: None, `stop` or `abort`.
         deleted: a removed run leaves its record behind, so that its name is never given again.
         remote: name of the remote that it runs on.
+        cost: USD that its machines had cost when it ended, by their offers' prices.
+        budget: USD after which it is stopped; None: never.
+        reason: why it was told to end, if it was not a user who did.
     """
 
     name: str
@@ -47,6 +50,9 @@ class RunRecord:
     commit: str | None = None
     changes: str | None = None
     deleted: bool = False
+    cost: float = 0.0
+    budget: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,10 @@ class MachineRecord:
     peak_memory: int | None = None
     beats: int = 0
     reason: str | None = None
+
+    def cost(self, now: float) -> float:
+        """USD that it has cost until now, by its offer's price."""
+        return self.offer.price * max((self.ended or now) - self.created, 0.0) / 3600
 
 
 @dataclass(frozen=True)

@@ -120,27 +120,28 @@ def read_run(store: ArtifactStore, name: str) -> Document[RunRecord]:
     return document
 
 
-def ask_to_end(store: ArtifactStore, name: str, desired: str) -> RunRecord:
-    """Record that the run is to `stop` or `abort`. An abort overrules a stop, never the other way round."""
+def ask_to_end(store: ArtifactStore, name: str, desired: str, reason: str | None = None) -> RunRecord:
+    """Record that the run is to `stop` or `abort`, and why, if nobody typed it. An abort overrules a stop, never the
+    other way round."""
 
     def change(run: RunRecord) -> RunRecord | None:
         if run.status in FINISHED or run.desired in (desired, "abort"):
             return None
-        return changed(run, desired=desired)
+        return changed(run, desired=desired, reason=reason)
 
     return documents.update(store, RunRecord, run_key(name), change).value
 
 
 def finish_run(
-    store: ArtifactStore, name: str, status: str, exit_code: int | None, now: float
+    store: ArtifactStore, name: str, status: str, exit_code: int | None, now: float, cost: float = 0.0
 ) -> tuple[RunRecord, bool]:
-    """Record the run's last status, once; whether this call did it."""
+    """Record the run's last status and its `cost` in USD, once; whether this call did it."""
     mine = False
 
     def change(run: RunRecord) -> RunRecord | None:
         nonlocal mine
         mine = run.status not in FINISHED
-        return changed(run, status=status, exit_code=exit_code, finished=now) if mine else None
+        return changed(run, status=status, exit_code=exit_code, finished=now, cost=cost) if mine else None
 
     run = documents.update(store, RunRecord, run_key(name), change).value
     file_finished(store, run)

@@ -74,7 +74,9 @@ COMMON: Final = (
 _SCALARS: Final[dict[Any, Kind]] = {str: "text", int: "integer", float: "number", bool: "flag"}
 
 
-RESERVED: Final = frozenset("-d --detach -t --tag --local -r --remote --force --reuse --json -h --help".split())
+RESERVED: Final = frozenset(
+    "-d --detach -t --tag --budget --local -r --remote --force --reuse --json -h --help".split()
+)
 """How the options of `dstack run` and `dstack plan` themselves are written."""
 
 

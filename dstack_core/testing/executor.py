@@ -10,105 +10,32 @@ import threading
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dstack_core.errors import JobError
-from dstack_core.executor import Execution, Executor, SupportsImages, Task
+from dstack_core.executor import Executor, SupportsImages, Task
 from dstack_core.models import Requirements
-from dstack_core.testing.contest import Contestant
-from dstack_core.testing.executor_runner import start_and_hang
+from dstack_core.testing.executor_endings import Endings
+from dstack_core.testing.executor_jobs import BEAT, Job, Jobs
 from dstack_core.testing.waiting import until
 
-BEAT = "while :; do echo x >> {file}; sleep 0.02; done"
-"""A loop whose life can be seen from outside, wherever it runs."""
+__all__ = ["BEAT", "ExecutorSuite", "Job", "Jobs"]
 
 
-@dataclass
-class Job:
-    """A started attempt, the folder it runs in and the files that get its output."""
-
-    execution: Execution
-    root: Path
-    label: str
-    out: Path
-    err: Path
-
-    def ended(self) -> int:
-        """Wait for the end, clean up, return the exit code."""
-        code = self.execution.wait(60)
-        assert code is not None, "the job did not end"
-        self.execution.close()
-        return code
-
-
-class Jobs:
-    """Starts shell scripts as attempts, and closes whatever a test left open."""
-
-    def __init__(self, executor: Executor, folder: Path) -> None:
-        self.executor = executor
-        self.folder = folder
-        self._started: list[Execution] = []
-
-    def start(self, script: str, env: Mapping[str, str] | None = None, root: Path | None = None, **task: Any) -> Job:
-        """Start `script` under sh."""
-        label = uuid.uuid4().hex
-        place = self.folder / label
-        root = root or place / "root"
-        for folder in (root, place / "scratch"):
-            folder.mkdir(parents=True, exist_ok=True)
-        program = place / "script"
-        program.touch(0o600)
-        program.write_text(script + "\n")
-        out, err = place / "out", place / "err"
-        with out.open("wb") as stdout, err.open("wb") as stderr:
-            execution = self.executor.start(
-                Task(
-                    label=label,
-                    argv=("sh", "-e"),
-                    script=program,
-                    root=root,
-                    scratch=place / "scratch",
-                    working_dir=task.pop("working_dir", "."),
-                    stdout=stdout.fileno(),
-                    stderr=stderr.fileno(),
-                    env=env or {},
-                    **task,
-                )
-            )
-        self._started.append(execution)
-        return Job(execution, root, label, out, err)
-
-    def run(self, script: str, **task: Any) -> tuple[int, str]:
-        """Run `script` to its end; exit code and output."""
-        job = self.start(script, **task)
-        return job.ended(), job.out.read_text()
-
-    def close(self) -> None:
-        """Close everything that was started."""
-        for execution in self._started:
-            execution.close()
-
-
-class ExecutorSuite:
-    """Tests of the contract in `dstack_core.executor`. The image or machine must have `sh`.
+class ExecutorSuite(Endings):
+    """Tests of the contract in `dstack_core.executor`. The image or machine must have `sh`. See `Endings`, too.
 
     Attributes:
-        task: arguments that each `Task` of the suite needs, e.g. `{"image": "debian:12"}`.
         supports_python: whether `Task.python` chooses an interpreter.
-        supports_daemons: whether `close` finds processes that left their session.
         supports_places: whether a job can be given absolute paths.
         supports_memory: whether a job that takes more memory than it asked for is ended.
         server: shell command that serves HTTP at `{port}`, to the machine and to what forwards from it.
     """
 
-    task: Mapping[str, Any] = {}
     supports_python = True
-    supports_daemons = True
     supports_places = True
     supports_memory = True
     server = "exec python3 -m http.server {port}"
@@ -339,98 +266,10 @@ class ExecutorSuite:
             assert failure.value.hint
         assert executor.digest(missing, ask_registry=False) is None  # type: ignore[attr-defined]
 
-    # --- many jobs, and their end -----------------------------------------------------------------------------------
-
-    def test_stop_asks(self, jobs: Jobs) -> None:
-        """With SIGTERM, and the job may take its time."""
-        job = jobs.start("trap 'echo saved > out; exit 9' TERM; touch ready; while :; do sleep 0.01; done", **self.task)
-        until((job.root / "ready").exists, "the job was ready")
-        job.execution.stop()
-        assert job.ended() == 9
-        assert (job.root / "out").read_text() == "saved\n"
-        job.execution.stop()
-
-    def test_close_ends_a_job_that_will_not(self, jobs: Jobs) -> None:
-        """Without asking."""
-        job = jobs.start(f"trap '' TERM; {BEAT.format(file='beat')}", **self.task)
-        until((job.root / "beat").exists, "the job beat")
-        job.execution.stop()
-        assert job.execution.wait(0.1) is None
-        job.execution.close()
-        assert job.execution.wait(0) == 137
-        self._is_still(job.root / "beat")
-
-    def test_background_processes_end_with_the_job(self, jobs: Jobs) -> None:
-        """`cmd &` does not keep the job, and does not outlive it."""
-        script = f"({BEAT.format(file='beat')}) & while [ ! -e beat ]; do sleep 0.01; done; exit 5"
-        job = jobs.start(script, **self.task)
-        assert job.ended() == 5
-        self._is_still(job.root / "beat")
-
-    def test_daemons_end_with_the_job(self, jobs: Jobs) -> None:
-        """Having left session, group and parent does not help them."""
-        if not self.supports_daemons:
-            pytest.skip("finds no daemons")
-        beat = BEAT.format(file="beat")
-        job = jobs.start(f"(setsid sh -c '{beat}' &) ; while [ ! -e beat ]; do sleep 0.01; done", **self.task)
-        assert job.ended() == 0
-        self._is_still(job.root / "beat")
-
-    def test_jobs_do_not_end_each_other(self, jobs: Jobs) -> None:
-        """Closing one leaves the others and what they started."""
-        beat = f"({BEAT.format(file='beat')}) & wait"
-        first, second = jobs.start(beat, **self.task), jobs.start(beat, **self.task)
-        for job in (first, second):
-            until((job.root / "beat").exists, "the job beat")
-        first.execution.close()
-        self._is_still(first.root / "beat")
-        assert second.execution.wait(0) is None
-        size = (second.root / "beat").stat().st_size
-        until(lambda: (second.root / "beat").stat().st_size > size, "the other job beat on")
-
-    def test_many_jobs_at_once(self, jobs: Jobs) -> None:
-        """Started and ended by several threads."""
-        codes: dict[int, int] = {}
-
-        def one(n: int) -> None:
-            codes[n] = jobs.run(f"sleep 0.05 & exit {n}", **self.task)[0]
-
-        threads = [threading.Thread(target=one, args=(n,)) for n in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        assert codes == {n: n for n in range(12)}
-
-    def test_sweep_ends_what_a_dead_runner_left(
-        self, jobs: Jobs, open_executor: Callable[[], Executor], tmp_path: Path
-    ) -> None:
-        """Only that attempt, and found by its label alone."""
-        other = jobs.start(BEAT.format(file="beat"), **self.task)
-        root, script, label = tmp_path / "root", tmp_path / "script", uuid.uuid4().hex
-        root.mkdir()
-        (tmp_path / "scratch").mkdir()
-        script.write_text(f"({BEAT.format(file='beat')}) & wait\n")
-        runner = Contestant(start_and_hang, open_executor, label, tmp_path, script, self.task)
-        runner.go()
-        until((root / "beat").exists, "the job of the other runner beat")
-        runner.kill()
-        assert jobs.executor.sweep(label) >= 1
-        self._is_still(root / "beat")
-        assert jobs.executor.sweep(label) == 0
-        assert jobs.executor.sweep(label[:-1]) == 0
-        assert other.execution.wait(0) is None
-
     def _image(self, executor: Executor) -> str:
         if not isinstance(executor, SupportsImages):
             pytest.skip("not a SupportsImages")
         return str(self.task.get("image") or executor.default_image)
-
-    def _is_still(self, beat: Path) -> None:
-        """Whether the loop that wrote `beat` has ended: five times its beat passes without one."""
-        size = beat.stat().st_size
-        with pytest.raises(pytest.fail.Exception):
-            until(lambda: beat.stat().st_size != size, "a beat of what should have ended", 0.1)
 
 
 def _free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from aws_box import aws, aws_box
 from dstack_aws import policies
@@ -142,6 +143,14 @@ def test_machines_are_told_and_what_was_left_behind_is_ended(ec2: Ec2Remote):
     swept = ec2.project.dstack("machines", "--sweep")
     assert f"Ended the machine {lost}." in swept.out
     ec2.aws.wait_for_state(lost, "terminated")
+    # What nobody asks for is done in passing, ten minutes later.
+    another = ec2.aws.launch(TagSpecifications=[{"ResourceType": "instance", "Tags": tags}])
+    ec2.project.dstack("machines")
+    looks.write_text(json.dumps({name: when - 600 for name, when in json.loads(looks.read_text()).items()}))
+    assert ec2.project.dstack("ps").err == "", "not again so soon"
+    os.utime(looks, (0, 0))
+    assert f"ended the machine {another}, which was left behind" in ec2.project.dstack("ps").err
+    ec2.aws.wait_for_state(another, "terminated")
     assert ec2.job(run, "slow").status == "running", "it has a record"
     ec2.project.dstack("stop", "-y", run)
     assert ec2.finished(run).run.status == "stopped"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from aws_box import aws, aws_box
 from elsewhere import IMAGE, Elsewhere, elsewhere, limits
@@ -34,6 +36,11 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(elsewhere: Else
     elsewhere.wait_for(lambda: {m.status for m in elsewhere.machines(run)} == {"gone"}, "machines to leave")
     assert [machine.offer.name for machine in elsewhere.machines(run)] == ["t3.small", "r5.large"]
     assert "1000" in elsewhere.project.dstack("logs", run).out
+    (row,) = json.loads(elsewhere.project.dstack("ps", "--json").out)
+    hours = (view.run.finished - view.run.submitted) / 3600
+    most = sum(machine.offer.price for machine in elsewhere.machines(run)) * hours
+    assert 0 < row["cost"] <= most
+    assert " USD" in elsewhere.project.dstack("ps", run).out
 
 
 RESUMED = f"""
@@ -94,6 +101,18 @@ HOLD = f"""
   image: {IMAGE}
   commands: [echo it runs, sleep 1000]
 """
+
+
+def test_a_run_whose_budget_is_spent_is_stopped(elsewhere: Elsewhere):
+    """With nobody looking: the machine sees to it, and leaves."""
+    elsewhere.project.workflows(HOLD)
+    run = elsewhere.submit("--budget", "0.00001", "hold")
+    view = elsewhere.finished(run)
+    assert (view.run.status, view.run.reason) == ("stopped", "its budget of 1e-05 USD is spent")
+    assert view.run.cost >= 0.00001
+    elsewhere.wait_for(lambda: {m.status for m in elsewhere.machines(run)} == {"gone"}, "the machine to leave")
+    (row,) = json.loads(elsewhere.project.dstack("ps", "--json").out)
+    assert (row["budget"], row["reason"]) == (0.00001, view.run.reason)
 
 
 @pytest.mark.parametrize("limits", [{"lease": "30s", "machines": "2"}])

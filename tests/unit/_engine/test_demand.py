@@ -81,6 +81,8 @@ def test_machines_that_are_busy_have_no_room(store):
     live = [record(0)]
     work_on(view, "a", "0-m")
     assert missing(view, live, 1) is None
+    assert missing(view, live, None) is None
+    assert missing(view, [record(0, Offer("box", "small", 1.0, 1))], None) == Requirements(cpu=2, interruptible=True)
     assert missing(view, live, 2) == Requirements(cpu=2, interruptible=True)
     assert missing(view, [*live, record(1)], 3) is None
 
@@ -99,16 +101,21 @@ def test_cells_that_may_not_run_yet_need_no_machine(store):
 
 def test_no_capacity_for_one_more_is_no_error_while_others_work(store, new_box):
     view, box = run_of(store, a=Requirements(cpu=2), b=Requirements(cpu=2)), new_box()
+    asked = []
 
     def launch(offer, launch):
+        asked.append(launch.machine)
         if box.up:
             raise CapacityError("none left")
         box.up.add(launch.machine)
         return "handle"
 
     box.launch = launch
-    advance(engine_of(store, box, machines=4), view)
+    engine = engine_of(store, box, machines=4)
+    for _ in range(5):
+        advance(engine, view)
     assert len(box.up) == 1
+    assert len(asked) == 2  # it is not asked for again and again
     box.up.clear()
     box.up.add("somebody else's")
     with pytest.raises(CapacityError, match="none left"):
