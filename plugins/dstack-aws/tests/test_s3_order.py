@@ -102,7 +102,7 @@ def test_the_sdk_s_own_variable_for_the_server_counts(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"bucket": "A_B"}, "pattern"),
+        ({"bucket": "A_B"}, "3 to 63 lower-case letters"),
         ({"endpoint_url": "minio:9000"}, "a URL like"),
         ({"endpoint_url": "http://k:s@minio"}, "no credentials in it"),
         ({"expected_bucket_owner": "me"}, "pattern"),
