@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("machine", "run", "type", "region", "status", "price", "age", "cost")
 UNEXPLAINED: Final = "left behind"
+LOST: Final = "lost"
+"""What a machine is that has a record, and that its backend does not have; the next look at its run says so, too."""
 STATUSES: Final = {"intent": "starting"}
 """Of records, where the word is another."""
 
@@ -39,8 +41,9 @@ FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
 def machines(remote: str | None, sweep: bool, as_json: bool) -> None:
     """Show the machines of a remote: their runs, prices per hour, and what they have cost so far.
 
-    Below them stands what carries the label of a machine and has no record that explains it: machines, disks,
-    addresses, spot requests. All of that ends by itself, as a rule; --sweep sees to it.
+    A machine that is lost costs nothing more; `dstack ps` goes on with its run. At the end stands what carries the
+    label of a machine and has no record that explains it: machines, disks, addresses, spot requests. All of that ends
+    by itself, as a rule; --sweep sees to it.
     """
     from dstack_core._engine.census import census
     from dstack_core._engine.looks import look
@@ -50,7 +53,9 @@ def machines(remote: str | None, sweep: bool, as_json: bool) -> None:
     ripe = look(here.remote.name, found.unexplained)
     ended = _sweep(here, ripe) if sweep else []
     now = time.time()
-    rows = [_of_record(one, now) for one in found.machines] + [_of_leftover(one, now) for one in found.unexplained]
+    rows = [_of_record(one, now, lost=one.id in found.lost) for one in found.machines] + [
+        _of_leftover(one, now) for one in found.unexplained
+    ]
     if as_json:
         write_json({"remote": here.remote.name, "machines": rows, "ended": [one.id for one in ended]})
     elif rows:
@@ -92,7 +97,7 @@ def _tell(found: Census, ended: list[Leftover], *, sweep: bool) -> None:
         print(f"{found.foreign} more in this account belong to other stores", file=sys.stderr)
 
 
-def _of_record(record: MachineRecord, now: float) -> dict[str, Any]:
+def _of_record(record: MachineRecord, now: float, *, lost: bool) -> dict[str, Any]:
     offer = record.offer
     age = max(now - record.created, 0.0)
     return {
@@ -102,7 +107,7 @@ def _of_record(record: MachineRecord, now: float) -> dict[str, Any]:
         "type": f"{offer.name}{' (spot)' if offer.spot else ''}",
         "region": offer.zone or offer.region,
         "spot": offer.spot,
-        "status": STATUSES.get(record.status, record.status),
+        "status": LOST if lost else STATUSES.get(record.status, record.status),
         "price": offer.price,
         "created": record.created,
         "age": age,

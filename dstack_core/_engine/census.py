@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from dstack_core._ledger import documents
 from dstack_core._ledger.documents import DamagedError
@@ -15,6 +17,9 @@ from dstack_core.artifact_store import ArtifactStore
 from dstack_core.backend import Backend, Leftover, SupportsLeftovers
 from dstack_core.errors import DstackError, NotFoundError
 
+NEW: Final = 120.0
+"""Seconds in which a machine may be on its way, and not to be seen yet."""
+
 
 @dataclass(frozen=True)
 class Census:
@@ -24,11 +29,13 @@ class Census:
         machines: records of machines that are not gone.
         unexplained: what carries this store's label, and has no such record.
         foreign: how many things carry the label of another store, which alone can explain them.
+        lost: ids of `machines` that the backend does not have any more.
     """
 
     machines: Sequence[MachineRecord]
     unexplained: Sequence[Leftover]
     foreign: int = 0
+    lost: frozenset[str] = frozenset()
 
 
 def census(store: ArtifactStore, backend: Backend) -> Census:
@@ -47,7 +54,16 @@ def census(store: ArtifactStore, backend: Backend) -> Census:
             unexplained.append(one)
         else:
             known[record.id] = record
-    return Census(sorted(known.values(), key=lambda record: record.created), unexplained, len(found) - len(ours))
+    every = sorted(known.values(), key=lambda record: record.created)
+    there = {one.machine for one in ours if one.kind == "machine"}
+    telling = isinstance(backend, SupportsLeftovers)
+    lost = frozenset(one.id for one in every if telling and one.id not in there and _is_old(one))
+    return Census(every, unexplained, len(found) - len(ours), lost)
+
+
+def _is_old(record: MachineRecord) -> bool:
+    """Whether a backend that tells what it has would tell of this machine by now."""
+    return time.time() - record.created > NEW
 
 
 def _active(store: ArtifactStore) -> Iterator[MachineRecord]:

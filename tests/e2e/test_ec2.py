@@ -64,6 +64,20 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote)
     assert needed(call for call in calls if not call["machine"]) <= allowed(policies.use(Scope()))
 
 
+def test_a_command_that_is_killed_while_it_launches_leaves_a_machine_that_does_the_work(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    held = ec2.aws.fault("RunInstances", hold="after")
+    command = ec2.project.start("run", "-r", "-d", "data")
+    ec2.wait_for(lambda: ec2.aws.met(held), "the launch")
+    command.kill()
+    command.wait()
+    ec2.aws.lift(held)
+    (run,) = {info.key.split("/")[1] for info in ec2.store.list("machines/")}
+    assert ec2.machines(run)[0].handle is None
+    assert ec2.finished(run).run.status == "done"
+    assert len(ec2.instances()) == 1
+
+
 def test_no_capacity_anywhere_is_one_error(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
     ec2.aws.fault("RunInstances", "InsufficientInstanceCapacity", count=-1)

@@ -52,7 +52,8 @@ def refusal(backend: Ec2Backend, launch: Launch, offer: Offer = OFFER) -> Dstack
     return caught.value
 
 
-def test_all_is_in_the_call_that_makes_the_machine(aws, backend, launch):
+def test_all_is_in_the_call_that_makes_the_machine(aws, backend, launch, monkeypatch):
+    monkeypatch.setenv("DSTACK_USER", "Ann O'Neil")  # which AWS does not take
     handle = backend.launch(replace(OFFER, spot=True), launch)
     (call,) = [one for one in aws.events() if one["action"] == "RunInstances"]
     asked = call["parameters"]
@@ -71,7 +72,7 @@ def test_all_is_in_the_call_that_makes_the_machine(aws, backend, launch):
     assert handle.split("/")[:2] == ["us-east-1", instance["InstanceId"]]
     assert labels(instance) == {
         "Name": "dstack grumpy-zebra-1", "dstack:machine": launch.machine, "dstack:run": "grumpy-zebra-1",
-        "dstack:user": "ann", "dstack:store": "store-1",
+        "dstack:user": "Ann O_Neil", "dstack:store": "store-1",
     }  # fmt: skip
     (volume,) = aws.client("ec2").describe_volumes()["Volumes"]
     assert labels(volume)["dstack:machine"] == launch.machine
@@ -96,8 +97,9 @@ def _environment(aws: Account, instance: str) -> dict[str, str]:
     return found if "DSTACK_USER" in found else {}
 
 
-def test_a_lost_answer_gives_the_same_machine(aws, backend, launch):
-    aws.fault("RunInstances", lost=True)
+@pytest.mark.parametrize("fault", [{"lost": True}, {"code": "InternalError", "effect": True}], ids=["lost", "wrong"])
+def test_a_lost_answer_gives_the_same_machine(aws, backend, launch, fault):
+    aws.fault("RunInstances", **fault)
     handle = backend.launch(OFFER, launch)
     (reservation,) = aws.client("ec2").describe_instances()["Reservations"]
     assert reservation["Instances"][0]["InstanceId"] in handle

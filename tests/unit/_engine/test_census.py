@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dstack_core._engine.census import census, end_all
+from dstack_core._engine.census import NEW, census, end_all
 from dstack_core._engine.looks import APART, look
 from dstack_core._ledger.documents import create
 from dstack_core._ledger.identity import store_id
@@ -68,6 +68,16 @@ def test_what_has_a_live_record_is_explained(store, machine, backend):
     backend.has = [of(store, machine.id), of(store, machine.id, "disk", id="vol-1"), of(store, machine.id, "request")]
     found = census(store, backend)
     assert (list(found.machines), list(found.unexplained)) == ([machine], [])
+
+
+def test_a_machine_that_the_backend_does_not_have_is_lost_after_a_while(store, run, backend, new_box):
+    new = intend(store, run, OFFER, 0, time.time()).value
+    old = intend(store, run, OFFER, 1, time.time() - NEW - 1).value
+    there = intend(store, run, OFFER, 2, time.time() - NEW - 1).value
+    backend.has = [of(store, there.id), of(store, old.id, "disk", id="vol-1")]
+    assert census(store, backend).lost == {old.id}
+    assert new.id in {one.id for one in census(store, backend).machines}
+    assert not census(store, new_box()).lost, "who does not tell what there is does not tell what is not"
 
 
 def test_a_machine_whose_run_is_not_active_any_more_is_told(store, backend):

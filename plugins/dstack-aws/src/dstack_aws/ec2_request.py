@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import math
 import os
+import re
 from typing import Any, Final, NamedTuple
 
 from dstack_aws.ec2_images import Image
@@ -16,6 +17,8 @@ RUN: Final = "dstack:run"
 USER: Final = "dstack:user"
 STORE: Final = "dstack:store"
 GIB: Final = 1 << 30
+_REFUSED: Final = re.compile(r"[^\w .:/=+@-]")
+"""What no value of a tag may have (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html)."""
 
 
 class Place(NamedTuple):
@@ -69,7 +72,7 @@ def _labels(launch: Launch) -> dict[str, str]:
         USER: user(),
         STORE: launch.store,
     }
-    return {key: value[:256] for key, value in found.items() if value}
+    return {key: _REFUSED.sub("_", value)[:256] for key, value in found.items() if value}
 
 
 def _disk(offer: Offer, image: Image) -> dict[str, Any]:
