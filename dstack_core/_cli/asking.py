@@ -64,7 +64,7 @@ def ask_setting(has: HasSettings, value: Value, path: Sequence[str], suggested: 
             raise click.UsageError(problem)
         return text
 
-    now = "" if value.value is None else inline(value.value)
+    now = "" if value.value in (None, [], {}) else inline(value.value)
     written = _written(Config.read().root, path)
     preset = suggested[0] if suggested and written is None and not now else ""
     answer = click.prompt(

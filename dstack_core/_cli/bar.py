@@ -25,6 +25,18 @@ def transfer_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         bar.close()
 
 
+@contextlib.contextmanager
+def spinner(label: str) -> Iterator[None]:
+    """Shows that something takes its time. Nothing off a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(label):
+        yield
+
+
 def _nothing(done: int, total: int) -> None:
     """No terminal, no bar."""
 

@@ -21,6 +21,7 @@ from rich.text import Text
 from dstack_core._cli import words
 from dstack_core._cli.logtext import clean
 from dstack_core._cli.show import Lines, attempt_words, job_line, next_try, prefix_of, run_line
+from dstack_core._cli.starting import Starting
 from dstack_core._cli.summary import Took, cells, gained, took, where
 from dstack_core._content.logs import LogEntry
 from dstack_core._engine.view import RunView
@@ -59,6 +60,7 @@ class LivePresenter:
         self._console = Console(highlight=False, soft_wrap=True, no_color=bool(os.environ.get("NO_COLOR")))
         self._live = Live(console=self._console, refresh_per_second=10, transient=True)
         self._spinner = Spinner("dots")
+        self._starting = Starting()
 
     def job(self, record: JobRecord) -> None:
         """A line above what runs, when there is something to tell."""
@@ -172,7 +174,8 @@ class LivePresenter:
         if not running and not more:
             return Text("")
         if not running:
-            table.add_row(self._spinner, Text(view.status(), style="cyan"))
+            starting = self._starting.line(view) or ""
+            table.add_row(self._spinner, Text(view.status(), style="cyan"), Text(starting, style="dim"))
         return Group(table, Text("  " + ", ".join(more), style="dim")) if more else table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -85,8 +85,19 @@ def _machines(planned: Planned) -> Iterator[str]:
         offer = found.fitting[0]
         spot = ", interruptible" if offer.spot else ""
         yield f"\n{job.name}: {offer.name} in {offer.zone or offer.region} at {offer.price:.4g} USD per hour{spot}"
-        for reason in found.rejected:
-            yield f"  not {reason}"
+        yield from _rejected(found.rejected)
+
+
+def _rejected(reasons: Sequence[str]) -> Iterator[str]:
+    """Those with the same reason on one line: a cloud has hundreds of kinds of machine."""
+    from dstack_core._plan.reason import listed
+
+    alike: dict[str, list[str]] = {}
+    for line in reasons:
+        name, _, reason = line.partition(": ")
+        alike.setdefault(reason.replace(name, "NAME"), []).append(name)
+    for reason, names in alike.items():
+        yield f"  not {listed(names)}: {reason.replace('NAME', names[0]) if len(names) == 1 else reason}"
 
 
 def _unknown(planned: Planned) -> list[str]:

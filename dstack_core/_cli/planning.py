@@ -39,7 +39,7 @@ class Planned:
     """A plan, the code that it is for, and the machines that it would take.
 
     Attributes:
-        unknown: jobs that would run, and whose images cannot be known now: why not.
+        unknown: jobs that would run here, and whose images cannot be known now: why not.
     """
 
     plan: RunPlan
@@ -90,7 +90,9 @@ def plan_for(context: Context, target: Target) -> Planned:
     for job in running:
         _check(context, job, folders)
     offers = fit(plan, context.backend.offers) if running else {}
-    unknown = {job.name: definitions.unknown[job.name] for job in running if job.name in definitions.unknown}
+    # Machines that are other computers may have, or can get, what cannot be had here.
+    asked = () if context.backend.distant else running
+    unknown = {job.name: definitions.unknown[job.name] for job in asked if job.name in definitions.unknown}
     return Planned(plan, snapshot, offers, unknown)
 
 

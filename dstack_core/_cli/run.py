@@ -33,8 +33,7 @@ def _run(context: Context, target: Target) -> int:
         mark.enter_context(saving(context.store, f"dstack run {target.name}"))
         planned = plan_for(context, target)
         _check_tag(target, planned)
-        if not context.backend.distant:  # whose machines may have what cannot be had here
-            _check_images(planned)
+        _check_images(planned)
         _fetch(context, planned)
         draft = _store(context, target, planned)
         with deferred() as interrupted:  # no run must begin to exist unseen
@@ -158,10 +157,20 @@ def _advance(context: Context, view: RunView) -> None:
     from dstack_core._engine.advance import advance
 
     try:
-        advance(context.engine, view)
+        with _asking(context):
+            advance(context.engine, view)
     except DstackError as error:
         error.hint = error.hint or f"the run {view.run.name} is recorded; `dstack ps` tries again to start it"
         raise
+
+
+def _asking(context: Context) -> contextlib.AbstractContextManager[None]:
+    """A machine elsewhere is asked for: what it starts from may have to be packed and sent first."""
+    if not context.backend.distant:
+        return contextlib.nullcontext()
+    from dstack_core._cli.bar import spinner
+
+    return spinner("Asking for a machine")
 
 
 def _attach(context: Context, view: RunView, *, quiet: bool, interrupted: bool) -> int:

@@ -17,7 +17,7 @@ from dstack_core._ledger.records import SUCCESS, JobRecord, RunRecord
 from dstack_core._ledger.runs import read_run
 from dstack_core._ledger.traces import Trace
 from dstack_core._plan.job import PlannedJob
-from dstack_core._plan.key import base_key, definition
+from dstack_core._plan.key import as_run, base_key, definition
 from dstack_core._plan.learned import files_of, folders_of, trees_of
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import NotFoundError
@@ -130,7 +130,8 @@ def _trace(store: ArtifactStore, run: RunRecord, found: Found, name: str) -> Tra
     planned, job = found[name]
     by_run, _, by_job = (job.reused_from or f"{run.name}/{name}").partition("/")
     done: Mapping[str, tuple[Artifact, ...]] = {name: job.artifacts for name, (_, job) in found.items()}
-    key = base_key(definition(planned), planned.inputs(done))
+    ran = as_run(planned, job.attempts[-1].image_digest if job.attempts else None)
+    key = base_key(definition(ran), planned.inputs(done))
     trace = traces.of_job(store, planned.repo, planned.workflow, key, by_run, by_job)
     if trace is None and job.reused_from:  # `--reuse latest`: its key was another one
         try:

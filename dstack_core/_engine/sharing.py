@@ -19,7 +19,7 @@ from dstack_core._ledger.runs import file_finished, job_prefix, logs_prefix, rea
 from dstack_core._ledger.tags import read_tag, write_tag
 from dstack_core._ledger.traces import Trace
 from dstack_core._plan.job import PlannedJob, RunPlan
-from dstack_core._plan.key import base_key, definition
+from dstack_core._plan.key import as_run, base_key, definition
 from dstack_core.artifact_store import ABSENT, ArtifactStore
 from dstack_core.errors import ConflictError, InputError, NotFoundError
 from dstack_core.models import Artifact
@@ -174,7 +174,9 @@ def _traces(source: ArtifactStore, view: RunView) -> Iterator[Trace]:
                 by_run, _, by_job = document.value.reused_from.partition("/")
             elif document is None and job.reused:
                 by_run, by_job = job.reused.run, job.reused.job
-            if trace := _trace(source, job, done, by_run, by_job):
+            attempts = document.value.attempts if document else ()
+            ran = as_run(job, attempts[-1].image_digest if attempts else None)
+            if trace := _trace(source, ran, done, by_run, by_job):
                 yield trace
 
 

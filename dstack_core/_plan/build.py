@@ -256,8 +256,9 @@ class _Planning:
         found = verdict(self.lookup, job, watched, inputs)
         if found.reused is None and not runs_always(job):
             found = self.elsewhere.verdict(job, watched, inputs) or found
-        decision = REUSE if found.reused else RUN
-        return replace(job, decision=decision, reason=found.reason, reused=found.reused)
+        if found.reused:
+            return replace(found.job or job, decision=REUSE, reason=found.reason, reused=found.reused)
+        return replace(job, decision=RUN, reason=found.reason)
 
     def _pending(self, job: PlannedJob, pending: Sequence[str]) -> tuple[str, str]:
         """Decision and reason for a job some of whose inputs are not known yet."""

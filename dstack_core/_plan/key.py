@@ -18,6 +18,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from dstack_core._ledger.traces import Input
@@ -51,6 +52,11 @@ def definition(job: PlannedJob) -> dict[str, Any]:
         "artifacts": sorted(_declared(artifact.path) for artifact in spec.artifacts),
         "executor": spec.executor,
     }
+
+
+def as_run(job: PlannedJob, image_digest: str | None) -> PlannedJob:
+    """The job with the image that it really ran in, if the plan could not know it."""
+    return replace(job, spec=replace(job.spec, image_digest=image_digest or job.spec.image_digest))
 
 
 def base_key(defined: Mapping[str, Any], inputs: Sequence[Input]) -> str:

@@ -20,7 +20,7 @@ from dstack_core._ledger.keys import segment
 from dstack_core._ledger.traces import Input, Trace, Watched
 from dstack_core._plan import reason
 from dstack_core._plan.job import PlannedJob, Reused, RunPlan
-from dstack_core._plan.key import base_key, definition
+from dstack_core._plan.key import as_run, base_key, definition
 from dstack_core._plan.learned import files_of
 from dstack_core._plan.watch import Code, same_code, tree_paths
 from dstack_core.artifact_store import ArtifactStore
@@ -37,11 +37,13 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with a job: take over `reused`, or run it, and why in words. `key` is its base key."""
+    """What to do with a job: take over `reused`, or run it, and why in words. `key` is its base key, and `job` the
+    job, with what was assumed of its image."""
 
     key: str
     reason: str
     reused: Reused | None = None
+    job: PlannedJob | None = None
 
 
 class Lookup:
@@ -124,20 +126,36 @@ def stored_paths(store: ArtifactStore) -> LoadPaths:
 
 def verdict(lookup: Lookup, job: PlannedJob, watched: Watched, inputs: Sequence[Input]) -> Verdict:
     """`decide`, with what earlier decisions of the same plan found out."""
+    if always := runs_always(job):
+        return Verdict(base_key(definition(job), inputs), always)
+    latest = None if job.ad_hoc else lookup.latest(job.repo, job.workflow)
+    assumed = _same_image(job, latest)
+    job = as_run(job, assumed)
     defined = definition(job)
     key = base_key(defined, inputs)
-    if always := runs_always(job):
-        return Verdict(key, always)
-    latest = None if job.ad_hoc else lookup.latest(job.repo, job.workflow)
     gone = False
     for trace in _candidates(lookup, job, key, watched, latest):
         if not _is_same(lookup, trace.watched, watched):
             continue
         if lookup.has(trace.artifacts):
-            return Verdict(key, _why_reused(lookup, trace), reused(trace, lookup.remote))
+            why = _why_reused(lookup, trace) + (f"; {UNSEEN}" if assumed else "")
+            return Verdict(key, why, reused(trace, lookup.remote), job)
         gone = True
     now = reason.Now(defined, inputs, watched, lookup.snapshot)
     return Verdict(key, reason.why_run(latest, now, lookup.code, gone=gone))
+
+
+UNSEEN: Final = "its image cannot be looked up from here, and is taken as unchanged"
+
+
+def _same_image(job: PlannedJob, latest: Trace | None) -> str | None:
+    """The digest that the job's image had the last time, if it cannot be known what it is now: there is no engine here,
+    no way to the registry, or only the runner has the password. Else such a job would never be reused."""
+    spec = job.spec
+    if spec.image is None or spec.image_digest is not None or latest is None:
+        return None
+    digest = latest.definition.get("image_digest")
+    return str(digest) if digest and latest.definition.get("image") == spec.image else None
 
 
 def runs_always(job: PlannedJob) -> str | None:

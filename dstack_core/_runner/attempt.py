@@ -18,7 +18,7 @@ from dstack_core._ledger.documents import Document
 from dstack_core._ledger.records import JobRecord
 from dstack_core._ledger.runs import log_prefix, read_run
 from dstack_core._plan.job import PlannedJob
-from dstack_core._plan.key import overlay
+from dstack_core._plan.key import as_run, overlay
 from dstack_core._plan.trace import trace_of
 from dstack_core._runner.execute import Watch, watch
 from dstack_core._runner.host import Host
@@ -99,8 +99,7 @@ class JobAttempt:
             last = record.attempts[-1]
             finished = last.finished or time.time()
             # What the result was made with, also when the plan did not know.
-            digest = last.image_digest or self._job.spec.image_digest
-            job = replace(self._job, spec=replace(self._job.spec, image_digest=digest))
+            job = as_run(self._job, last.image_digest)
             traces.record(
                 self._host.store,
                 trace_of(

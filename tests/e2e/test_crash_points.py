@@ -9,7 +9,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from dstack_core._engine.advance import BOOT
+from dstack_core._engine.upkeep import BOOT
 from dstack_core._ledger import documents
 from dstack_core._ledger.machines import machine_key
 from dstack_core._ledger.records import MachineRecord

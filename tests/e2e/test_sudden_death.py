@@ -16,7 +16,7 @@ from dataclasses import replace
 import pytest
 
 from dstack_core._content.tree import check_tree
-from dstack_core._engine.advance import BOOT
+from dstack_core._engine.upkeep import BOOT
 from dstack_core._ledger import documents
 from dstack_core._ledger.machines import machine_key
 from dstack_core._ledger.records import MachineRecord, TagRecord

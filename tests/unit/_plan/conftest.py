@@ -55,6 +55,7 @@ class Scene:
         self.paths = dict(paths if paths is not None else {"train.py": "f 1", "README.md": "f 1"})
         self.snapshots: dict[str, dict[str, str]] = {}
         self.tags: dict[tuple[str, str], tuple[Artifact, ...]] = {}
+        self.images: dict[str, str] = {}  # those that can be looked up
         self.changes: dict[str, object] = {}
         self.learned: dict[str, Callable[[Code], Watched]] = {}
         self.runs = 0
@@ -79,6 +80,8 @@ class Scene:
             env=w.env,
             args=w.args,
             python=w.python,
+            image=w.image,
+            image_digest=self.images.get(w.image or ""),
             artifacts=w.artifacts,
             reusable=not w.properties.get("ide", False),
         )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dstack_core._plan.job import RunPlan
-from dstack_core._plan.reuse import decide
+from dstack_core._plan.reuse import UNSEEN, decide
 from dstack_core.codec import dumps, loads
 
 
@@ -91,6 +91,25 @@ def test_what_is_not_reusable_always_runs(make_scene, wf):
     scene.run("train")
     assert scene.decisions("train")["ide"] == ("run", "always runs")
     assert scene.run("train") == ("ide",)
+
+
+def test_an_image_that_cannot_be_looked_up_is_taken_as_unchanged(make_scene, wf):
+    scene = make_scene(replace(wf("train"), image="debian:12"))
+    scene.images = {"debian:12": "sha256:1"}
+    assert scene.run("train") == ("train",)
+    scene.images = {}
+    (job,) = scene.plan("train").jobs
+    assert (job.decision, job.spec.image_digest) == ("reuse", "sha256:1")
+    assert job.reason.endswith(UNSEEN)
+    scene.paths["train.py"] = "f 2"
+    (job,) = scene.plan("train").jobs
+    assert (job.decision, job.spec.image_digest) == ("run", None), "it runs with what the image is then"
+    scene.paths["train.py"] = "f 1"
+    scene.images = {"debian:12": "sha256:2"}
+    assert scene.decisions("train") == {"train": ("run", "image changed: debian:12")}
+    scene.images = {}
+    scene.change("train", image="debian:13")
+    assert scene.decisions("train")["train"][0] == "run"
 
 
 def test_ad_hoc_runs(make_scene, wf):
