@@ -33,7 +33,7 @@ from dstack_core._ledger.runs import log_prefix
 __all__ = ["busybox", "conda_image", "engine", "python_image", "registry"]
 DSTACK = str(Path(sys.executable).with_name("dstack"))
 FAULTS = Path(__file__).with_name("faults")
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds until a condition that should come true has not; much more than it takes on a busy machine."""
 LEAVING = 60.0
 """Seconds for a runner to leave: on a busy disk the removal of an environment of ten thousand files took it 7."""

@@ -9,27 +9,12 @@ from aws_box import aws, aws_box
 from dstack_aws import policies
 from dstack_aws.policies import Scope
 from ec2_remote import Ec2Remote, ec2
-from elsewhere import IMAGE, limits
+from elsewhere import IMAGE, PIPELINE, limits
 from iam_policy import allowed, needed
 
 from dstack_core._ledger.identity import store_id
 
 __all__ = ["aws", "aws_box", "ec2", "limits"]
-
-PIPELINE = f"""
-- name: data
-  provider: bash
-  image: {IMAGE}
-  commands: ["seq 1000 > rows.txt", "echo on $(hostname)"]
-  artifacts: [rows.txt]
-- name: train
-  provider: bash
-  image: {IMAGE}
-  deps: [data]
-  commands: ["wc -l < rows.txt > model.txt", "cat model.txt"]
-  artifacts: [model.txt]
-  resources: {{memory: 8GB}}
-"""
 
 SLOW = f"""
 - name: slow

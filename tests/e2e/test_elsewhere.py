@@ -6,25 +6,10 @@ import json
 
 import pytest
 from aws_box import aws, aws_box
-from elsewhere import IMAGE, Elsewhere, elsewhere, limits
+from elsewhere import IMAGE, PIPELINE, Elsewhere, elsewhere, limits
 from weed import weed
 
 __all__ = ["aws", "aws_box", "elsewhere", "limits", "weed"]
-
-PIPELINE = f"""
-- name: data
-  provider: bash
-  image: {IMAGE}
-  commands: ["seq 1000 > rows.txt", "echo on $(hostname)"]
-  artifacts: [rows.txt]
-- name: train
-  provider: bash
-  image: {IMAGE}
-  deps: [data]
-  commands: ["wc -l < rows.txt > model.txt", "cat model.txt"]
-  artifacts: [model.txt]
-  resources: {{memory: 8GB}}
-"""
 
 
 def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(elsewhere: Elsewhere):

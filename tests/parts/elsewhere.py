@@ -25,6 +25,21 @@ from dstack_core._ledger.records import JobRecord, MachineRecord
 from dstack_core._ledger.runs import log_prefix
 
 IMAGE = "box-shell"
+PIPELINE = f"""
+- name: data
+  provider: bash
+  image: {IMAGE}
+  commands: ["seq 1000 > rows.txt", "echo on $(hostname)"]
+  artifacts: [rows.txt]
+- name: train
+  provider: bash
+  image: {IMAGE}
+  deps: [data]
+  commands: ["wc -l < rows.txt > model.txt", "cat model.txt"]
+  artifacts: [model.txt]
+  resources: {{memory: 8GB}}
+"""
+"""Two steps, of which the second needs a larger machine."""
 PATIENCE = 90.0
 PLUGIN = Path(__file__).with_name("box_plugin")
 T = TypeVar("T")
