@@ -36,7 +36,7 @@ def missing(view: RunView, live: Sequence[MachineRecord], limit: int | None) -> 
         job = document.value
         if job.status in CLAIMED and job.machine in rooms:
             rooms[job.machine].take(view.plan.job(job.job).spec.requirements)
-    for name in ready(view):
+    for name in ready(view, early=not live):  # somebody has to be there when a job's time comes
         wanted = requirements(view, name)
         right = [room for room in rooms.values() if satisfies(room.offer, wanted)]
         if not any(room.take(wanted) for room in right) and not (right and limit is None):
@@ -44,12 +44,13 @@ def missing(view: RunView, live: Sequence[MachineRecord], limit: int | None) -> 
     return None
 
 
-def ready(view: RunView) -> Iterator[str]:
-    """Jobs that may start now: not before their time, and no more cells of a matrix than may run at once."""
+def ready(view: RunView, *, early: bool = False) -> Iterator[str]:
+    """Jobs that may start now: not before their time unless `early`, and no more cells of a matrix than may run at
+    once."""
     cells = busy_cells(view)
     for name in list(view.progress.ready):
         job, document = view.plan.job(name), view.jobs.get(name)
-        if document is not None and document.value.not_before > time.time():
+        if not early and document is not None and document.value.not_before > time.time():
             continue
         if job.cell and job.cell.max_parallel:
             if cells[job.cell.workflow] >= job.cell.max_parallel:

@@ -96,7 +96,8 @@ def crowd(new_site):
     """All strangers installed at once: their rows, and what commands printed without them, with them, and after the
     catalog learned about them."""
     site = new_site()
-    before, bundled = outcomes(site), site.rows()
+    bundled = site.rows()  # first: from then on it is known which plugins have commands, and `--help` has them
+    before = outcomes(site)
     for what, (how, _, _) in STRANGERS.items():
         site.add(slug(what), **how)
     during = outcomes(site)
@@ -145,6 +146,7 @@ def dstack_commands():
     return [Entry("stranger", "Says hello", load)]
 """
     )
+    site.rows()
     before = outcomes(site)
     site.add("stranger", printing)
     assert outcomes(site) == before
@@ -155,6 +157,7 @@ def dstack_commands():
 
 
 def test_plugin_that_hangs_freezes_nothing_and_is_reported(site):
+    site.rows()
     before = outcomes(site)
     site.add("stranger", "import time\ntime.sleep(1e9)\n")
     assert outcomes(site) == before
