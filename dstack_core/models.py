@@ -226,6 +226,11 @@ class Offer:
     zone: str | None = None
     disk: int | None = None
 
+    @property
+    def place(self) -> str | None:
+        """Where the machine would be, as closely as it is known: its zone, else its region."""
+        return self.zone or self.region
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -68,8 +68,7 @@ def configured(plugin: str, load: Model, remote: str | None = None) -> dict[str,
     if remote and remote not in config.remotes:
         raise InputError(f"there is no remote {remote}", hint="dstack config --show")
     only = next(iter(config.remotes)) if len(config.remotes) == 1 else None
-    own = config.own_settings(remote or config.default or only or "").get(plugin, {})
-    return read_settings(plugin, load, {**config.settings.get(plugin, {}), **own})
+    return read_settings(plugin, load, config.settings_for(remote or config.default or only or "").get(plugin, {}))
 
 
 def check_settings(plugin: str, model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:

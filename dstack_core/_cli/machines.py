@@ -105,7 +105,7 @@ def _of_record(record: MachineRecord, now: float, *, lost: bool) -> dict[str, An
         "run": record.run,
         "kind": "machine",
         "type": f"{offer.name}{' (spot)' if offer.spot else ''}",
-        "region": offer.zone or offer.region,
+        "region": offer.place,
         "spot": offer.spot,
         "status": LOST if lost else STATUSES.get(record.status, record.status),
         "price": offer.price,

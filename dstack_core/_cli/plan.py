@@ -84,7 +84,7 @@ def _machines(planned: Planned) -> Iterator[str]:
         told.add(job.spec.requirements)
         offer = found.fitting[0]
         spot = ", interruptible" if offer.spot else ""
-        yield f"\n{job.name}: {offer.name} in {offer.zone or offer.region} at {offer.price:.4g} USD per hour{spot}"
+        yield f"\n{job.name}: {offer.name} in {offer.place} at {offer.price:.4g} USD per hour{spot}"
         yield from _rejected(found.rejected)
 
 
@@ -121,7 +121,7 @@ def _row(planned: Planned, job: Any) -> dict[str, Any]:
         "matrix": dict(job.cell.values) if job.cell else None,
         "machine": offer.name if offer else None,
         "price": offer.price if offer else None,
-        "region": offer.zone or offer.region if offer else None,
+        "region": offer.place if offer else None,
         "spot": offer.spot if offer else None,
         "rejected": list(found.rejected) if found else [],
         "reused_from": f"{job.reused.run}/{job.reused.job}" if job.reused else None,

@@ -10,6 +10,7 @@ from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import MachineRecord
 from dstack_core.errors import DstackError
+from dstack_core.models import Offer
 
 PAUSE: Final = 3.0
 """Seconds between two looks at the machines: each costs requests."""
@@ -27,7 +28,7 @@ class Starting:
         if time.monotonic() - self._looked > PAUSE:
             self._look(view)
         now = time.time()
-        told = [f"{place_of(one)} starts, {words.duration(now - one.created)}" for one in self._machines]
+        told = [f"{_named(one.offer)} starts, {words.duration(now - one.created)}" for one in self._machines]
         return "; ".join(told) or None
 
     def _look(self, view: RunView) -> None:
@@ -39,8 +40,6 @@ class Starting:
         self._machines = [one for one in found if one.status == "intent" and one.offer.price]
 
 
-def place_of(machine: MachineRecord) -> str:
+def _named(offer: Offer) -> str:
     """`t3.small in us-east-1a`."""
-    offer = machine.offer
-    where = offer.zone or offer.region
-    return f"{offer.name} in {where}" if where else offer.name
+    return f"{offer.name} in {offer.place}" if offer.place else offer.name

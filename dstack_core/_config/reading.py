@@ -94,6 +94,11 @@ class Config:
         settings = self._root.get("settings") or {}
         return {name: {k: v for k, v in (of or {}).items() if v is not None} for name, of in settings.items()}
 
+    def settings_for(self, remote: str) -> Mapping[str, Mapping[str, Any]]:
+        """By the name of a plugin, as they are written: those of all remotes, and what this one has instead."""
+        shared, own = self.settings, self.own_settings(remote)
+        return {**shared, **{plugin: {**shared.get(plugin, {}), **own[plugin]} for plugin in own}}
+
     def locate(self, *path: object, key: bool = False) -> str:
         """`file:line:column` of a value, or of the nearest thing around it. `key`: of its key."""
         return self._document.locate(path, key=key) if self._document else str(self.path)

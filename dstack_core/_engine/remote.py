@@ -67,10 +67,10 @@ def find_remote(name: str | None = None) -> Remote:
             hint=f"did you mean {close}?" if close else "dstack config --show",
             where=None if name else config.locate("default"),
         )
-    own = config.own_settings(chosen)
-    settings = {**config.settings, **{plugin: {**config.settings.get(plugin, {}), **own[plugin]} for plugin in own}}
     limits = Limits.of(config, chosen)
-    return replace(DEFAULT, name=chosen, settings=settings, limits=limits, **config.remotes.get(chosen, {}))
+    return replace(
+        DEFAULT, name=chosen, settings=config.settings_for(chosen), limits=limits, **config.remotes.get(chosen, {})
+    )
 
 
 def remote_names() -> list[str]:
