@@ -12,13 +12,13 @@ from dstack_core._cli.jobs import job_records, read_run_plan, tell_warnings
 from dstack_core._cli.kept import escaped
 from dstack_core._cli.lookup import complete_run, find_run, suggest, warn_of
 from dstack_core._cli.render import table, write_json
-from dstack_core._ledger import traces
 from dstack_core._ledger.records import SUCCESS, JobRecord, RunRecord
 from dstack_core._ledger.runs import read_run
 from dstack_core._ledger.traces import Trace
 from dstack_core._plan.job import PlannedJob
-from dstack_core._plan.key import as_run, base_key, definition
+from dstack_core._plan.key import as_run
 from dstack_core._plan.learned import files_of, folders_of, trees_of
+from dstack_core._plan.trace import find_trace
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import NotFoundError
 from dstack_core.models import Artifact
@@ -131,8 +131,7 @@ def _trace(store: ArtifactStore, run: RunRecord, found: Found, name: str) -> Tra
     by_run, _, by_job = (job.reused_from or f"{run.name}/{name}").partition("/")
     done: Mapping[str, tuple[Artifact, ...]] = {name: job.artifacts for name, (_, job) in found.items()}
     ran = as_run(planned, job.attempts[-1].image_digest if job.attempts else None)
-    key = base_key(definition(ran), planned.inputs(done))
-    trace = traces.of_job(store, planned.repo, planned.workflow, key, by_run, by_job)
+    trace = find_trace(store, ran, done, by_run, by_job)
     if trace is None and job.reused_from:  # `--reuse latest`: its key was another one
         try:
             source = read_run(store, by_run).value

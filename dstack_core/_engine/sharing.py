@@ -18,8 +18,9 @@ from dstack_core._ledger.records import SUCCESS, RunRecord, TagRecord
 from dstack_core._ledger.runs import file_finished, job_prefix, logs_prefix, read_plan, run_key, write_plan
 from dstack_core._ledger.tags import read_tag, write_tag
 from dstack_core._ledger.traces import Trace
-from dstack_core._plan.job import PlannedJob, RunPlan
-from dstack_core._plan.key import as_run, base_key, definition
+from dstack_core._plan.job import RunPlan
+from dstack_core._plan.key import as_run
+from dstack_core._plan.trace import find_trace
 from dstack_core.artifact_store import ABSENT, ArtifactStore
 from dstack_core.errors import ConflictError, InputError, NotFoundError
 from dstack_core.models import Artifact
@@ -47,7 +48,7 @@ def send_results(
     sent = send_artifacts(source, target, (a for job in jobs if job.reused for a in job.reused.artifacts), progress)
     done = {job.name: job.reused.artifacts for job in plan.jobs if job.reused}
     for job in jobs:
-        if job.reused and (trace := _trace(source, job, done, job.reused.run, job.reused.job)):
+        if job.reused and (trace := find_trace(source, job, done, job.reused.run, job.reused.job)):
             traces.record(target, trace)
     return sent
 
@@ -176,14 +177,5 @@ def _traces(source: ArtifactStore, view: RunView) -> Iterator[Trace]:
                 by_run, by_job = job.reused.run, job.reused.job
             attempts = document.value.attempts if document else ()
             ran = as_run(job, attempts[-1].image_digest if attempts else None)
-            if trace := _trace(source, ran, done, by_run, by_job):
+            if trace := find_trace(source, ran, done, by_run, by_job):
                 yield trace
-
-
-def _trace(
-    source: ArtifactStore, job: PlannedJob, done: Mapping[str, tuple[Artifact, ...]], run: str, by_job: str
-) -> Trace | None:
-    if any(dep not in done for dep in job.deps):
-        return None
-    key = base_key(definition(job), job.inputs(done))
-    return traces.of_job(source, job.repo, job.workflow, key, run, by_job)

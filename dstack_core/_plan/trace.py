@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from dstack_core._ledger import traces
 from dstack_core._ledger.traces import Input, Trace, Watched
 from dstack_core._plan.job import PlannedJob, RunPlan
 from dstack_core._plan.key import base_key, definition
+from dstack_core.artifact_store import ArtifactStore
 from dstack_core.models import Artifact
 
 
@@ -43,3 +45,16 @@ def trace_of(
         duration=duration,
         ad_hoc=job.ad_hoc,
     )
+
+
+def find_trace(
+    store: ArtifactStore, job: PlannedJob, done: Mapping[str, tuple[Artifact, ...]], run: str, by_job: str
+) -> Trace | None:
+    """The trace that the job `by_job` of `run` left behind, being the same job as `job`; or None.
+
+    `done`: artifacts of the jobs that are done, by name.
+    """
+    if any(dep not in done for dep in job.deps):
+        return None
+    key = base_key(definition(job), job.inputs(done))
+    return traces.of_job(store, job.repo, job.workflow, key, run, by_job)
