@@ -33,15 +33,17 @@ class Task:
         spare: a folder beside those of all attempts of a runner, which goes with the runner: an executor may keep there
             what it made for one attempt, for the next. Not made yet; None: there is none.
         working_dir: relative to `root`.
-        env: what the job's environment must have; the executor adds what a process needs to live (PATH, HOME).
+        env: what the job's environment must have; the executor adds what a process needs to live (PATH, HOME), and
+            `DSTACK_CACHE`: a folder, there and writable, that this user's jobs on this machine share: for what can be
+            downloaded or made again. It may be empty at the next start.
         gpus: indices of the GPUs that are this job's; None: it asked for none, and an executor that cannot hide
             those that there are shows them all.
         umask: of the user who started the run, for the files of a job that runs as this user. What is dstack's own is
             private whatever it says.
         stdout, stderr: file descriptors to write the job's output to; the caller closes its copies.
         image_digest: what `image` was when the run was planned: it must be that one. None: not known then.
-        ports: of the machine, for the job to listen at: the same numbers inside and outside, reachable from this
-            machine only.
+        ports: of the machine, at which the job is reached, from this machine only.
+        inner_ports: where the job listens, one for each of `ports`: the same numbers, unless `Executor.own_ports`.
         places: absolute paths that the job must find, and what lies there: artifacts outside the checkout. What the
             job writes to such a folder must be in it afterwards.
         progress: told how far a download has come, in bytes done and in all, several times a second while `start`
@@ -66,6 +68,7 @@ class Task:
     umask: int = 0o022
     gpus: tuple[int, ...] | None = None
     ports: tuple[int, ...] = ()
+    inner_ports: tuple[int, ...] = ()
     places: Mapping[str, Path] = field(default_factory=dict)
     progress: Callable[[int, int], None] = _tell_nobody
 
@@ -106,9 +109,11 @@ class Executor(abc.ABC):
         in_place: jobs work on the very files of `Task.root`, on this machine, and between `start` and the end of the
             job nothing reads there but the job; the executor itself must not list or read it. Then core learns from
             the files' access times which of them the job used. False, which is always right, if a job gets a copy.
+        own_ports: a job has all ports to itself: one may listen where another does, or somebody on the machine.
     """
 
     in_place: bool = False
+    own_ports: bool = False
 
     @abc.abstractmethod
     def start(self, task: Task) -> Execution:

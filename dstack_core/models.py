@@ -85,6 +85,21 @@ class RegistryAuth:
 
 
 @dataclass(frozen=True)
+class Port:
+    """A port that a job serves something at.
+
+    Attributes:
+        number: where the job listens; None: at any that is free. Either way it is the job's `PORT_n`.
+        local: where the user wants to reach it on their own machine; None: at the same number, if that is free.
+        name: what it is called where its address is told.
+    """
+
+    number: int | None = None
+    local: int | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class Dep:
     """Whose artifacts a workflow needs. `kind` is `workflow` or `tag`; `repo` is `OWNER/REPO`, None: this one."""
 
@@ -141,7 +156,7 @@ class Workflow:
     deps: tuple[Dep, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
-    ports: int = 0
+    ports: tuple[Port, ...] = ()
     working_dir: str | None = None
     artifacts: tuple[ArtifactSpec, ...] = ()
     resources: Requirements = Requirements()
@@ -168,7 +183,11 @@ class JobSpec:
         script: program text for `argv`; `${{ }}` templates are filled in by the runner, quoted for a shell.
         env: added to the job's environment; templates are filled in as they are.
         working_dir: relative to the root of the checkout; None: the root.
-        ports: how many free ports the job gets, as PORT_0, PORT_1, ...
+        ports: what it serves something at: PORT_0, PORT_1, ... in its environment.
+        page: what is opened at its first port, `/lab?token=${{ job.token }}`. The command that tells the address fills
+            in the token, which the runner makes for each attempt, and nothing else; empty: the address alone.
+        edits: people change the checkout while the job runs: that is saved all the while, for `dstack code pull`, and
+            is there again when a new attempt starts.
         executor: name of the executor that it needs; None: the one that suits it. Planning fills it in.
         image_digest: what `image` was when the run was planned, `sha256:...`; None: not known. A provider leaves it.
         reusable: False for what is run for its own sake (an IDE): never reused.
@@ -181,7 +200,7 @@ class JobSpec:
     python: str | None = None
     image: str | None = None
     working_dir: str | None = None
-    ports: int = 0
+    ports: tuple[Port, ...] = ()
     artifacts: tuple[ArtifactSpec, ...] = ()
     requirements: Requirements = Requirements()
     retry: Retry = Retry()
@@ -190,6 +209,8 @@ class JobSpec:
     reusable: bool = True
     image_digest: str | None = None
     registry_auth: RegistryAuth | None = None
+    page: str = ""
+    edits: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:

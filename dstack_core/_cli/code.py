@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dstack_core._cli import words
+from dstack_core._cli.code_pull import pull
 from dstack_core._cli.context import Context, context
 from dstack_core._cli.lookup import complete_run, find_run, warn
 from dstack_core._cli.render import write_json
@@ -70,6 +71,9 @@ def checkout(run: str, folder: Path) -> None:
     with transfer_bar(f"Restoring the code of {run}") as progress:
         check_out(here.store, snapshot, folder, progress)
     click.echo(f"{folder}: the code of {run}, {words.plural(tree.files, 'file')} ({words.size(tree.size)})")
+
+
+code.add_command(pull)
 
 
 def _plan(here: Context, run: RunRecord) -> RunPlan:

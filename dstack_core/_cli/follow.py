@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from dstack_core._cli.context import Context
+from dstack_core._cli.doors import Address, Doors
 from dstack_core._cli.interrupts import deferred
 from dstack_core._content.logs import LogCursor, LogEntry, LogReader
 from dstack_core._engine.advance import advance
@@ -49,7 +50,7 @@ class Presenter(Protocol):
     def log(self, job: str, entry: LogEntry) -> None:
         """A job wrote something."""
 
-    def served(self, job: str, url: str) -> None:
+    def served(self, address: Address) -> None:
         """A port of a job answers."""
 
     def warn(self, message: str) -> None:
@@ -120,6 +121,7 @@ def follow(
                 detached = only_looks or _interrupted(context, view, presenter)
         presenter.end(view)
     finally:
+        looks.close()
         presenter.close()
     if detached:
         return INTERRUPTED
@@ -134,7 +136,8 @@ class _Looks:
         self._logs = _Logs(view)
         self._shown: dict[str, str] = {}
         self._told: dict[str, int] = {}
-        self._answering: set[tuple[str, int]] = set()
+        self._doors = Doors(context)
+        self._answering: set[Address] = set()
         self._came = 0
         self._troubled: float | None = None
         self._repaired = time.monotonic()
@@ -155,6 +158,10 @@ class _Looks:
             now = time.monotonic()
             pause = max(min(max((now - began) / PAUSE_SHARE, SHORTEST_PAUSE), LONGEST_PAUSE), 4 * (now - started))
             time.sleep(SHORTEST_PAUSE if self._came > MUCH else pause)
+
+    def close(self) -> None:
+        """What was opened to see what jobs serve is closed."""
+        self._doors.close()
 
     def _look(self, now: float) -> None:
         """Whole, whenever Ctrl+C comes: what was read of a log and not shown would be lost when the user goes on."""
@@ -201,12 +208,10 @@ class _Looks:
 
     def _tell_of_ports(self, record: JobRecord) -> None:
         """Of each that answers, once."""
-        from dstack_core._cli.ports import address, answers
-
-        for port in record.ports:
-            if (record.job, port) not in self._answering and answers(port):
-                self._answering.add((record.job, port))
-                self._presenter.served(record.job, address(port))
+        for address in self._doors.addresses(record, self._view.plan.job(record.job).spec):
+            if address not in self._answering and address.answers():
+                self._answering.add(address)
+                self._presenter.served(address)
 
     def _tell_of_ended_attempts(self, record: JobRecord) -> None:
         """Of those that were followed by another between two looks; what follows them starts from the beginning."""

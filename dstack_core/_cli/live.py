@@ -19,8 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dstack_core._cli import words
+from dstack_core._cli.doors import Address
 from dstack_core._cli.logtext import clean
-from dstack_core._cli.show import Lines, attempt_words, job_line, next_try, prefix_of, run_line
+from dstack_core._cli.show import Lines, attempt_words, job_line, next_try, prefix_of, run_line, served_line
 from dstack_core._cli.starting import Starting
 from dstack_core._cli.summary import Took, cells, gained, took, where
 from dstack_core._content.logs import LogEntry
@@ -85,10 +86,11 @@ class LivePresenter:
         if self._waiting_size > AT_ONCE:
             self._flush()
 
-    def served(self, job: str, url: str) -> None:
-        """A line above what runs."""
+    def served(self, address: Address) -> None:
+        """A line above what runs, in one piece whatever the terminal's width: it is to be clicked."""
         self._flush()
-        self._console.print(Text(f"→ {job} answers at {url}", style="bold cyan"))
+        line = f"→ {served_line(address)} at {address.opened}"
+        self._console.print(Text(line, style="bold cyan"), soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """A line of its own."""

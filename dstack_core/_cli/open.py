@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from dstack_core._cli.context import Context, context
+from dstack_core._cli.doors import Address, Doors
 from dstack_core._cli.lookup import complete_job, complete_run, find_run, suggest
-from dstack_core._cli.ports import address, answers
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import FINISHED
 from dstack_core.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dstack_core._ledger.records import JobRecord
 
 LOOK: Final = 0.1
 """Seconds between looks."""
+HOLD: Final = 3.0
+"""The same while the way is open."""
+SAID: Final = 15
+"""Lines of a log that are told with a failure."""
 
 
 @click.command("open")
@@ -34,19 +40,25 @@ def open_(run: str, job: str | None, no_wait: bool, no_browser: bool) -> None:
     A job has ports if its workflow asks for them with `ports`, and listens on PORT_0, PORT_1, and so on.
     """
     here, record = find_run(context(), run)
-    found = _served(here, record.name, job, wait=not no_wait)
-    urls = [address(port) for port in found.ports]
-    if not no_wait:
-        _await(here, found)
-    for url in urls:
-        click.echo(url)
-    if not no_browser and _has_desktop():
-        import webbrowser
+    doors = Doors(here)
+    try:
+        view, found = _served(here, record.name, job, wait=not no_wait)
+        addresses = doors.addresses(found, view.plan.job(found.job).spec)
+        if not no_wait:
+            _await(here, found, addresses)
+        for address in addresses:
+            click.echo(f"{address.name}: {address.opened}" if address.name else address.opened)
+        if not no_browser and _has_desktop():
+            import webbrowser
 
-        webbrowser.open(urls[0])
+            webbrowser.open(addresses[0].opened)
+        if doors.held:
+            _hold(here, found)
+    finally:
+        doors.close()
 
 
-def _served(here: Context, run: str, job: str | None, *, wait: bool) -> JobRecord:
+def _served(here: Context, run: str, job: str | None, *, wait: bool) -> tuple[RunView, JobRecord]:
     """The job, when it runs and has its ports. Raises NotFoundError, InputError."""
     told = False
     while True:
@@ -54,7 +66,7 @@ def _served(here: Context, run: str, job: str | None, *, wait: bool) -> JobRecor
         name = _job_with_ports(view, job)
         record = view.jobs[name].value if name in view.jobs else None
         if record and record.status == "running" and record.ports:
-            return record
+            return view, record
         status = record.status if record else view.progress.status.get(name, "submitted")
         if view.finished or status in FINISHED or status in ("reused", "skipped") or not wait:
             raise InputError(f"{name} of {run} is not running: it is {status}", hint=f"dstack ps {run}")
@@ -82,19 +94,48 @@ def _job_with_ports(view: RunView, job: str | None) -> str:
     return candidates[0]
 
 
-def _await(here: Context, job: JobRecord) -> None:
+def _await(here: Context, job: JobRecord, addresses: Sequence[Address]) -> None:
     """Until every port answers. Raises InputError when the job ends first."""
-    told = False
-    while not all(map(answers, job.ports)):
-        view = here.advance(job.run)
-        now = view.jobs[job.job].value
-        if now.status != "running" or now.ports != job.ports:
-            message = f"{job.job} of {job.run} ended before it answered: it is {now.status}"
-            raise InputError(message, hint=f"dstack logs {job.run} {job.job}")
-        if not told:
-            print(f"waiting for {job.job} to answer", file=sys.stderr, flush=True)
-        told = True
-        time.sleep(LOOK)
+    from dstack_core._cli.bar import spinner
+
+    if all(address.answers() for address in addresses):
+        return
+    if not sys.stderr.isatty():
+        print(f"waiting for {job.job} to answer", file=sys.stderr, flush=True)
+    with spinner(f"Waiting for {job.job} to answer"):
+        while not all(address.answers() for address in addresses):
+            now = here.advance(job.run).jobs[job.job].value
+            if now.status != "running" or now.ports != job.ports:
+                said = _last_words(here, now)
+                message = f"{job.job} of {job.run} ended before it answered: it is {now.status}{said}"
+                raise InputError(message, hint=f"dstack logs {job.run} {job.job}")
+            time.sleep(LOOK)
+
+
+def _last_words(here: Context, job: JobRecord) -> str:
+    """The end of its log, indented, if it said anything."""
+    from dstack_core._cli.logtext import clean
+    from dstack_core._content.logs import LogReader
+    from dstack_core._ledger.runs import log_prefix
+
+    reader = LogReader(here.store, log_prefix(job.run, job.job, len(job.attempts)))
+    written = b"".join(entry.data for entry in reader.read(None).entries if entry.stream in ("o", "e"))
+    lines = clean(written).decode(errors="replace").splitlines()[-SAID:]
+    return "".join(f"\n  {line}" for line in ["; the last that it said:", *lines]) if lines else ""
+
+
+def _hold(here: Context, job: JobRecord) -> None:
+    """Keep the way open as long as there is something at its end. Ctrl+C ends that alone."""
+    print("Open as long as this command runs: Ctrl+C closes the way, not the job.", file=sys.stderr, flush=True)
+    try:
+        while True:
+            now = here.advance(job.run).jobs[job.job].value
+            if now.status != "running" or now.ports != job.ports:
+                print(f"{job.job} is {now.status}", file=sys.stderr, flush=True)
+                return
+            time.sleep(HOLD)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
 
 
 def _has_desktop() -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 from dstack_core._cli import words
+from dstack_core._cli.doors import Address
 from dstack_core._content.logs import LogEntry
 from dstack_core._engine.outcome import attempts_allowed
 from dstack_core._engine.view import RunView
@@ -64,6 +65,11 @@ def job_line(record: JobRecord) -> str | None:
     return f"{record.job}: {record.status}{took}{why}{saved}"
 
 
+def served_line(address: Address) -> str:
+    """What answers."""
+    return f"{address.job}: {address.name} answers" if address.name else f"{address.job}: answers"
+
+
 def next_try(record: JobRecord) -> str:
     """When a job that waits for its next attempt gets it."""
     wait = record.not_before - time.time()
@@ -117,10 +123,10 @@ class PlainPresenter:
         else:
             out.writelines(self._lines_of(job).add(entry.stream, entry.data))
 
-    def served(self, job: str, url: str) -> None:
-        """Tell it on stderr."""
+    def served(self, address: Address) -> None:
+        """Tell it on stderr, without the token: this may go to a file that others read."""
         sys.stdout.flush()
-        print(f"{job}: answers at {url}", file=sys.stderr, flush=True)
+        print(f"{served_line(address)} at {address.url}", file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """Tell it on stderr."""
@@ -165,7 +171,7 @@ class QuietPresenter:
     def log(self, job: str, entry: LogEntry) -> None:
         """Nothing."""
 
-    def served(self, job: str, url: str) -> None:
+    def served(self, address: Address) -> None:
         """Nothing."""
 
     def warn(self, message: str) -> None:

@@ -73,7 +73,7 @@ def changes(old: Tree, new: Tree) -> list[Change]:
         was, now = before.get(path), after.get(path)
         if was is None or now is None:
             found.append(Change(path, "added" if was is None else "deleted", was, now))
-        elif _content(was) != _content(now):
+        elif not same_content(was, now):
             found.append(Change(path, "changed", was, now))
     return found
 
@@ -98,6 +98,11 @@ def diff(old: Side, new: Side, found: list[Change], *, stat: bool, colours: bool
 
 def _by_path(tree: Tree) -> Mapping[str, TreeEntry]:
     return {entry.path: entry for entry in tree if entry.kind != "dir"}
+
+
+def same_content(one: TreeEntry | None, other: TreeEntry | None) -> bool:
+    """Whether git would see no difference between two entries of a path."""
+    return one is other if one is None or other is None else _content(one) == _content(other)
 
 
 def _content(entry: TreeEntry) -> tuple[bytes, str]:

@@ -6,10 +6,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from dstack_core._content.damage import KnownDamage
 from dstack_core._content.entries import PACK_LIMIT, PART, Extent, Tree, TreeEntry, to_bytes, to_text
 from dstack_core._content.lastsave import LastSave, SavedTree
 from dstack_core._content.publishing import publish_tree
@@ -119,6 +121,27 @@ def save_known(store: ArtifactStore, root: bytes, tree: Tree, progress: Progress
             entry = now_there._replace(mode=entry.mode)
         entries.append(entry)
     publish_tree(store, Tree(entries), saving.storing.damage)
+
+
+def store_files(store: ArtifactStore, root: bytes, files: Sequence[TreeEntry]) -> tuple[list[TreeEntry], KnownDamage]:
+    """Store what these files under `root` hold now; their entries, without those that are gone or change all the time.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    found = []
+    for entry in files:
+        path = to_bytes(entry.path)
+        with suppress(OSError):
+            found.append(Found(path, stamp_of(os.lstat(join(root, path)))))
+    with Crew() as crew:
+        saving = _Saving(store, crew, root, counter(None, 0), True, None)
+        try:
+            entries = saving.entries(found)
+            crew.wait()
+        finally:
+            saving.storing.close()
+    return entries, saving.storing.damage
 
 
 def _moved(path: str) -> JobError:

@@ -83,7 +83,8 @@ class JobRecord:
         reason: why it has this status, in words, when that is not obvious.
         reused_from: `RUN/JOB` whose artifacts it took over.
         saved: seconds that it took to make what it took over.
-        ports: PORT_n on the machine, while it runs.
+        ports: of the machine, at which it is reached while it runs.
+        edits: digest of the code with the changes that people made while it ran; None: none, as far as is known.
         transfer: bytes done and bytes in all, while it downloads or uploads for longer than a moment.
         not_before: earliest time of the next attempt.
     """
@@ -98,6 +99,7 @@ class JobRecord:
     saved: float = 0.0
     warnings: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    edits: str | None = None
     transfer: tuple[int, ...] = ()
     not_before: float = 0.0
 

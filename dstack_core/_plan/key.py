@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from dstack_core._ledger.traces import Input
 from dstack_core._plan.job import PlannedJob
-from dstack_core.models import Artifact
+from dstack_core.models import Artifact, Port
 
 FORMAT: Final = 1
 """Raise it when equal definitions come to mean something else: nothing older is then reused."""
@@ -48,10 +48,15 @@ def definition(job: PlannedJob) -> dict[str, Any]:
         "image": spec.image,
         "image_digest": spec.image_digest,
         "working_dir": posixpath.normpath(spec.working_dir or "."),
-        "ports": spec.ports,
+        "ports": _ports(spec.ports),
         "artifacts": sorted(_declared(artifact.path) for artifact in spec.artifacts),
         "executor": spec.executor,
     }
+
+
+def _ports(ports: Sequence[Port]) -> int | list[int | None]:
+    """Where the user reaches them does not count."""
+    return [port.number for port in ports] if any(port.number for port in ports) else len(ports)
 
 
 def as_run(job: PlannedJob, image_digest: str | None) -> PlannedJob:

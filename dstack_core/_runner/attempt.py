@@ -8,10 +8,14 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from dstack_core._content.entries import Tree
 from dstack_core._content.logwriting import LogWriter
+from dstack_core._content.restoring import load_known
+from dstack_core._engine.access import forget_token
 from dstack_core._engine.capacity import Share
-from dstack_core._engine.executors import short
+from dstack_core._engine.executors import label, short
 from dstack_core._engine.outcome import WISHES, Ending, after
 from dstack_core._ledger import traces
 from dstack_core._ledger.documents import Document
@@ -32,6 +36,9 @@ from dstack_core._runner.workspace import Workspace
 from dstack_core.errors import ConflictError, DstackError, StoreError
 from dstack_core.executor import LostError
 from dstack_core.models import Artifact
+
+if TYPE_CHECKING:
+    from dstack_core._content.edits import Edits
 
 SETTLED = 0.05
 """Seconds a job must run before `running` is recorded: a job shorter than that costs no extra writes."""
@@ -74,7 +81,7 @@ class JobAttempt:
         self._state.claim()
         number = self._state.attempt.number
         workspace = self._workspace = Workspace(self._host.work / short(self._job.name, number), self._job.spec)
-        saver = Saver(self._host.store, workspace, self._job.spec.artifacts, self._mounted())
+        saver = Saver(self._host.store, workspace, self._job.spec.artifacts, self._mounted(), self._edits(workspace))
         log: LogWriter | None = None
         try:
             values = Values(self._host, self._job, number)
@@ -90,7 +97,7 @@ class JobAttempt:
             self._make_room()
         if log:
             ending = self._close(log, ending)
-        return self._finish(ending, saver.artifacts, (*saver.warnings, *self._observation.warnings))
+        return self._finish(ending, saver, (*saver.warnings, *self._observation.warnings))
 
     def remember(self) -> None:
         """Leave the trace of a success, for reuse. After `run`, however it ended."""
@@ -117,6 +124,7 @@ class JobAttempt:
 
     def leave(self) -> None:
         """What nobody waits for: the end of the workspace."""
+        forget_token(label(self._host.machine.id, self._job.name, self._state.attempt.number))
         if self._workspace:
             self._workspace.remove()
 
@@ -124,7 +132,7 @@ class JobAttempt:
         with self._phase("prepare"):
             inputs = self._restored()
             transfer = Transfer(self._downloading, sum(artifact.size for artifact in inputs))
-            workspace.make(self._host.store, self._host.code, inputs, transfer)
+            workspace.make(self._host.store, self._code(), inputs, transfer)
         output = Output(log.write)
         try:
             self._heed("stop", "abort", "interrupt")
@@ -183,7 +191,7 @@ class JobAttempt:
 
     def _save(self, ending: Ending, saver: Saver) -> Ending:
         """Declared artifacts, whatever the ending was, except an abort: that one is in a hurry."""
-        if ending.status == "aborted" or not self._job.spec.artifacts:
+        if ending.status == "aborted" or not (self._job.spec.artifacts or self._job.spec.edits):
             return ending
         if self._state.record.status != "downloading":
             self._state.show("uploading")
@@ -204,7 +212,7 @@ class JobAttempt:
         try:
             with self._saving():
                 if saver.save_mounted(passed):
-                    self._state.show("running", artifacts=saver.artifacts)
+                    self._state.show("running", artifacts=saver.artifacts, edits=saver.edits)
         except StoreError as error:
             saver.warn(f"not saved while it ran: {error}")
 
@@ -229,9 +237,7 @@ class JobAttempt:
                 return Ending("failed", ending.exit_code, f"its log could not be saved: {error}")
         return ending
 
-    def _finish(
-        self, ending: Ending, artifacts: tuple[Artifact, ...], warnings: tuple[str, ...]
-    ) -> Document[JobRecord]:
+    def _finish(self, ending: Ending, saver: Saver, warnings: tuple[str, ...]) -> Document[JobRecord]:
         now = time.time()
         attempt = replace(
             self._state.attempt,
@@ -246,7 +252,8 @@ class JobAttempt:
         self._state.end(
             following.status,
             attempt,
-            artifacts=artifacts,
+            artifacts=saver.artifacts,
+            edits=saver.edits,
             warnings=warnings,
             reason=following.reason,
             not_before=following.not_before,
@@ -256,6 +263,27 @@ class JobAttempt:
     def _restored(self) -> Sequence[Artifact]:
         """Inputs, and on a new attempt what an interrupted one had saved of its mounted artifacts."""
         return [*overlay(self._inputs), *self._mounted()]
+
+    def _code(self) -> Tree:
+        """What the checkout is to hold: the run's code, on a new attempt with what people changed in it before."""
+        edits = self._state.record.edits
+        return load_known(self._host.store, edits) if edits else self._host.code
+
+    def _edits(self, workspace: Workspace) -> Edits | None:
+        if not self._job.spec.edits:
+            return None
+        from dstack_core._content.edits import Edits  # few jobs have any
+
+        declared = [spec.path for spec in self._job.spec.artifacts]
+        places = [workspace.inside(path) for path in (*declared, *(given.path for given in overlay(self._inputs)))]
+        apart = tuple(f"{place}/" for place in places if place)  # not all of the code, if it is an artifact
+        return Edits(
+            self._host.store,
+            workspace.root,
+            self._host.code,
+            lambda path: f"{path}/".startswith(apart),
+            self._state.record.edits,
+        )
 
     def _mounted(self) -> Sequence[Artifact]:
         """What earlier attempts saved of the mounted artifacts."""

@@ -66,6 +66,8 @@ class Observation:
         return learned(Code(tree_paths(self._tree)), use)
 
     def _hindered(self, workspace: Workspace, executor: Executor) -> str:
+        if not self._spec.reusable:
+            return "it is never reused"
         if not executor.in_place:
             return "its executor does not run jobs on the files of the checkout"
         if any(posixpath.normpath(spec.path) == "." for spec in self._spec.artifacts):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+from dstack_core._engine.access import TOKEN, make_token
 from dstack_core._engine.capacity import Share
 from dstack_core._engine.executors import label
 from dstack_core._plan.job import PlannedJob
@@ -48,21 +49,30 @@ class Values:
     @property
     def masked(self) -> list[bytes]:
         """Secrets: they must not appear in the log."""
-        return [value.encode("utf-8", "surrogateescape") for value in self._secrets.values()]
+        secret = (*self._secrets.values(), *self._token.values())
+        return [value.encode("utf-8", "surrogateescape") for value in secret]
+
+    @functools.cached_property
+    def _token(self) -> Mapping[str, str]:
+        """What lets people in, if the job asks for that: made for this attempt. Not for `argv`, which anybody reads."""
+        spec = self._job.spec
+        if not any(TOKEN in _references(text) for text in (spec.script, *spec.env.values(), spec.page)):
+            return {}
+        return {TOKEN: make_token(self.label)}
 
     @functools.cached_property
     def ports(self) -> tuple[int, ...]:
-        """Free ports of this machine, one for each that the job asks for."""
+        """Ports of this machine, one for each that the job asks for. Raises JobError."""
         if not self._job.spec.ports:
             return ()
-        import socket
+        from dstack_core._runner.ports import choose_ports
 
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(self._job.spec.ports)]
-        try:
-            return tuple(s.getsockname()[1] for s in sockets)
-        finally:
-            for s in sockets:
-                s.close()
+        return choose_ports(self._job.spec.ports, apart=self._host.executor(self._job.spec.executor).own_ports)
+
+    @property
+    def inner_ports(self) -> tuple[int, ...]:
+        """Where the job listens."""
+        return tuple(asked.number or port for asked, port in zip(self._job.spec.ports, self.ports, strict=True))
 
     @functools.cached_property
     def env(self) -> dict[str, str]:
@@ -71,9 +81,10 @@ class Values:
             "DSTACK_RUN": self._host.run.name,
             "DSTACK_JOB": self._job.name,
             "DSTACK_MACHINE": self._host.machine.id,
-            **{f"PORT_{i}": str(port) for i, port in enumerate(self.ports)},
+            **{f"PORT_{i}": str(port) for i, port in enumerate(self.inner_ports)},
         }
-        return {**told, **{name: _filled(text, self._templates, "plain") for name, text in self._job.spec.env.items()}}
+        values = {**self._templates, **self._token}
+        return {**told, **{name: _filled(text, values, "plain") for name, text in self._job.spec.env.items()}}
 
     def _secret(self, name: str) -> str:
         value = self._host.secret(name)
@@ -84,7 +95,7 @@ class Values:
     def script(self) -> str:
         """The program text, every value quoted for the shell."""
         env = {f"env.{name}": value for name, value in self.env.items()}
-        return _filled(self._job.spec.script, {**self._templates, **env}, "shell")
+        return _filled(self._job.spec.script, {**self._templates, **self._token, **env}, "shell")
 
     def argv(self) -> tuple[str, ...]:
         """The command."""
@@ -108,7 +119,7 @@ class Values:
             "run.user": run.user,
             "job.name": self._job.name,
             "job.attempt": str(self._attempt),
-            **{f"job.port_{i}": str(port) for i, port in enumerate(self.ports)},
+            **{f"job.port_{i}": str(port) for i, port in enumerate(self.inner_ports)},
             **{f"matrix.{key}": value for key, value in (self._job.cell.values if self._job.cell else {}).items()},
             **self._secrets,
         }
@@ -160,6 +171,7 @@ def fill_task(
         umask=values.umask,
         gpus=share.gpus,
         ports=values.ports,
+        inner_ports=values.inner_ports,
         places=workspace.places,
         progress=progress,
     )

@@ -87,6 +87,13 @@ class Workspace:
             raise JobError(f"the artifact {path} is behind a link that leads out of the repository")
         return target
 
+    def inside(self, path: str) -> str | None:
+        """An artifact's path, relative to the root of the checkout (`""`: all of it); None: it lies outside."""
+        if path.startswith("/"):
+            return None
+        joined = posixpath.normpath(posixpath.join(self._spec.working_dir or ".", path))
+        return "" if joined == "." else joined
+
     def _note_places(self, declared: Iterable[str]) -> None:
         """Those of the paths that are absolute, each without what lies inside another."""
         for path in sorted({artifact_path(path) for path in declared if path.startswith("/")}):

@@ -8,12 +8,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from dstack_core._suggest import close_match
 from dstack_core._workflow.units import parse_duration, parse_size
 from dstack_core.errors import InputError
-from dstack_core.models import ArtifactSpec, Dep, Gpu, RegistryAuth, Retry
+from dstack_core.models import ArtifactSpec, Dep, Gpu, Port, RegistryAuth, Retry
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ _CAUSES: Final = {
     "interruption": "interrupted",
     "interrupted": "interrupted",
 }
+_MOST_PORTS: Final = 100
 _TRUE: Final = frozenset({"true", "yes", "on"})
 _FALSE: Final = frozenset({"false", "no", "off"})
 
@@ -162,11 +164,44 @@ def python(value: Any) -> str:
     return found
 
 
-def ports(value: Any) -> int:
-    """How many ports."""
-    if isinstance(value, (list, dict)):
-        raise WrongValue("must be a number; lists of ports are not supported yet", hint="write `ports: 1`")
-    return whole(value, most=100)
+def ports(value: Any) -> tuple[Port, ...]:
+    """From how many there are, a list of `NUMBER` and `LOCAL:NUMBER`, or a mapping of names to those."""
+    if isinstance(value, dict):
+        found = tuple(replace(_port(port, name), name=word(name, name)) for name, port in value.items())
+    elif isinstance(value, list):
+        found = tuple(_port(port, index) for index, port in enumerate(value))
+    elif isinstance(value, str) and (":" in value or "," in value):  # as on the command line
+        found = tuple(_port(port.strip()) for port in value.split(","))
+    else:
+        return (Port(),) * _number_of_ports(value)
+    if len(found) > _MOST_PORTS:
+        raise WrongValue(f"there are {len(found)} of them; {_MOST_PORTS} is the most")
+    for side in ("number", "local"):
+        asked = [getattr(port, side) for port in found if getattr(port, side)]
+        if twice := [port for port in asked if asked.count(port) > 1]:
+            raise WrongValue(f"{twice[0]} is there twice")
+    return found
+
+
+def _number_of_ports(value: Any) -> int:
+    try:
+        return whole(value, most=_MOST_PORTS)
+    except WrongValue as wrong:
+        if isinstance(value, str) and value.isdecimal():
+            wrong.hint = f"it is how many ports there are; the port {value} would be `ports: [{value}]`"
+        raise
+
+
+def _port(value: Any, *path: object) -> Port:
+    """`8501`; `8080:80` is the job's port 80, reached at 8080."""
+    local, _, number = text(value, *path).rpartition(":")
+    return Port(_port_number(number, path), _port_number(local, path) if local else None)
+
+
+def _port_number(value: str, path: tuple[object, ...]) -> int:
+    if not (value.isascii() and value.isdecimal() and 0 < int(value[:6]) < 65536):
+        raise WrongValue("must be a port like `8501`, or two like `8080:80`: where you reach it, and the job's", *path)
+    return int(value)
 
 
 def gpu(value: Any) -> Gpu | None:

@@ -56,6 +56,14 @@ _DEP: Final[Schema] = {
 }
 _GPU: Final[Schema] = {"anyOf": [SCALAR, _mapping({"count": _COUNT, "name": SCALAR, "memory": _SIZE})]}
 _CAUSE: Final[Schema] = {"enum": ["failure", "interruption", "failed", "interrupted"]}
+_PORT: Final[Schema] = {"type": ["integer", "string"], "pattern": r"^(\d+:)?\d+$"}
+_PORTS: Final[Schema] = {
+    "anyOf": [
+        {"type": ["integer", "string"], "pattern": r"^\d[\d:, ]*$", "minimum": 0},
+        {"type": "array", "items": _PORT},
+        {"type": "object", "additionalProperties": _PORT},
+    ]
+}
 _RETRY: Final = _mapping({"attempts": _COUNT, "on": _several(_CAUSE, _CAUSE), "backoff": SCALAR}, "attempts")
 _ENV: Final[Schema] = {
     "anyOf": [_TEXTS, {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}]
@@ -81,7 +89,7 @@ PROPERTIES: Final[Mapping[str, Schema]] = {
     "deps": _about("Workflows, or `:tags`, whose artifacts are needed.", _several(_DEP)),
     "env": _about("Environment variables: a mapping, or a list of NAME=VALUE.", _ENV),
     "python": _about("Version of Python, e.g. 3.11.", SCALAR),
-    "ports": _about("How many ports the job gets, as PORT_0, PORT_1, ...", _COUNT),
+    "ports": _about("How many ports the job gets, as PORT_0, PORT_1, ..., or which.", _PORTS),
     "working_dir": _about("Folder of the repository to run in.", SCALAR),
     "artifacts": _about(
         "Folders and files to save.", _several({"anyOf": [SCALAR, _mapping({"path": SCALAR, "mount": _FLAG}, "path")]})

@@ -65,7 +65,7 @@ COMMON: Final = (
     _option("image", "text", "Container image to run in.", "IMAGE"),
     _option("executor", "text", "How to run it: process, docker, or what a plugin brings.", "NAME"),
     _option("working_dir", "text", "Folder of the repository to run in.", "PATH"),
-    _option("ports", "text", "How many ports the job gets.", "NUMBER"),
+    _option("ports", "text", "How many ports the job gets, or which: 8501,8080:80.", "PORTS"),
     _option("retry", "text", "How often to try.", "NUMBER"),
     _option("max_duration", "text", "End an attempt after this time, e.g. 2h.", "TIME"),
 )

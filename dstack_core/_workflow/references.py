@@ -76,9 +76,9 @@ def _check_text(
 
 def _check_reference(name: str, workflow: Workflow, in_env: bool) -> None:
     family, _, member = name.partition(".")
-    if name.startswith("job.port_") and int(name[9:]) >= workflow.ports:
+    if name.startswith("job.port_") and int(name[9:]) >= len(workflow.ports):
         wanted = int(name[9:]) + 1
-        raise InputError(f"`{name}`, but the job has {workflow.ports} ports", hint=f"add `ports: {wanted}`")
+        raise InputError(f"`{name}`, but the job has {len(workflow.ports)} ports", hint=f"add `ports: {wanted}`")
     if family == "matrix":
         check_key(member, workflow.cell.values if workflow.cell else {})
     if family != "env":

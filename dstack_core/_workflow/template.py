@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Value = str | Sequence[str]
 """A list stands for several arguments; where only one text can stand, they are joined by spaces."""
 
-NAMES: Final = ("run.name", "run.args", "run.workflow", "run.repo", "run.user", "job.name", "job.attempt")
+NAMES: Final = ("run.name", "run.args", "run.workflow", "run.repo", "run.user", "job.name", "job.attempt", "job.token")
 """What can be referred to, beside `job.port_N`, `env.NAME`, `matrix.NAME` and `secrets.NAME`."""
 
 _OPEN: Final = re.compile(r"(\$?)\$\{\{")

@@ -194,12 +194,19 @@ class ExecutorSuite(Endings):
     # --- what it is given -------------------------------------------------------------------------------------------
 
     def test_ports_are_the_machine_s(self, jobs: Jobs) -> None:
-        """The same numbers inside and outside, and two of them."""
+        """Two of them. Inside, they have numbers of their own where a job has all ports to itself."""
         ports = (_free_port(), _free_port())
-        servers = f"({self.server.format(port=ports[0])}) & {self.server.format(port=ports[1])}"
-        jobs.start(f"echo hello > greeting; {servers}", ports=ports, **self.task)
+        inner = (8080, 9000) if jobs.executor.own_ports else ports
+        servers = f"({self.server.format(port=inner[0])}) & {self.server.format(port=inner[1])}"
+        jobs.start(f"echo hello > greeting; {servers}", ports=ports, inner_ports=inner, **self.task)
         for port in ports:
             until(functools.partial(_greeted, port), f"the job answered at port {port}")
+
+    def test_jobs_share_a_cache(self, jobs: Jobs) -> None:
+        """`DSTACK_CACHE`: what one job puts there the next one finds."""
+        name = uuid.uuid4().hex
+        assert jobs.run(f'echo hello > "$DSTACK_CACHE/{name}"', **self.task) == (0, "")
+        assert jobs.run(f'cd "$DSTACK_CACHE" && cat {name} && rm {name}', **self.task) == (0, "hello\n")
 
     def test_a_place_is_given_or_refused(self, jobs: Jobs, tmp_path: Path) -> None:
         """An absolute path in the job is a folder outside: both see what the other writes."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dstack_core.codec import dumps, from_plain, loads
-from dstack_core.models import ArtifactSpec, JobSpec, Requirements, Retry, Workflow
+from dstack_core.models import ArtifactSpec, JobSpec, Port, Requirements, Retry, Workflow
 from dstack_core.provider import Provider
 
 _IMPURE = ("open", "os.", "socket.", "subprocess.", "shutil.", "tempfile.", "urllib.", "time.sleep")
@@ -58,7 +58,7 @@ class ProviderSuite:
                 env={"A": "1", "B": "${{ run.name }}"},
                 python="3.11",
                 working_dir="sub",
-                ports=2,
+                ports=(Port(), Port(8080, 80, "web")),
                 artifacts=(ArtifactSpec("data"), ArtifactSpec("model", mount=True)),
                 resources=Requirements(cpu=2.0, memory=1 << 30),
                 retry=Retry(attempts=2),
@@ -108,7 +108,7 @@ class ProviderSuite:
             spec = provider.job_spec(workflow)
             assert spec.env.items() >= workflow.env.items()
             assert set(spec.artifacts) >= set(workflow.artifacts)
-            assert spec.ports >= workflow.ports
+            assert spec.ports[len(spec.ports) - len(workflow.ports) :] == workflow.ports
             assert (spec.args, spec.python, spec.working_dir) == (workflow.args, workflow.python, workflow.working_dir)
             assert (spec.requirements, spec.retry) == (workflow.resources, workflow.retry)
             assert spec.max_duration == workflow.max_duration

@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 from dstack_core._ledger.traces import Input
 from dstack_core._plan.job import PlannedJob, Reused, Source
 from dstack_core._plan.key import base_key, definition, overlay
-from dstack_core.models import Artifact, ArtifactSpec, Cell, Gpu, JobSpec, RegistryAuth, Requirements, Retry
+from dstack_core.models import Artifact, ArtifactSpec, Cell, Gpu, JobSpec, Port, RegistryAuth, Requirements, Retry
 
 SPEC = JobSpec(
-    ("bash",), "echo", {"LR": "0.1"}, ("a",), "3.10", "ubuntu", "src", 1, (ArtifactSpec("./data"),), executor="process"
+    ("bash",),
+    "echo",
+    {"LR": "0.1"},
+    ("a",),
+    "3.10",
+    "ubuntu",
+    "src",
+    (Port(),),
+    (ArtifactSpec("./data"),),
+    executor="process",
 )
 JOB = PlannedJob("train", "train", "me/repo", "bash", SPEC, "w" * 32)
 INPUTS = (Input("data", (Artifact("data", "1" * 64),)),)
@@ -30,7 +39,7 @@ COUNTS_IN_SPEC = {
     "python": "3.11",
     "image": None,
     "working_dir": None,
-    "ports": 2,
+    "ports": (Port(80),),
     "artifacts": (ArtifactSpec("data2"),),
     "executor": None,
     "image_digest": "sha256:" + "1" * 64,
@@ -40,6 +49,9 @@ COUNTS_NOT_IN_SPEC = {
     "retry": Retry(3),
     "max_duration": 60.0,
     "reusable": False,
+    "ports": (Port(local=8080, name="web"),),
+    "page": "/lab",
+    "edits": True,
     "registry_auth": RegistryAuth("me", "${{ secrets.PASSWORD }}"),
 }
 COUNTS_IN_JOB = {

@@ -18,7 +18,7 @@ from dstack_core._workflow.load import RawWorkflow
 from dstack_core._workflow.own import OwnProperties
 from dstack_core._workflow.resolve import ad_hoc, resolve
 from dstack_core.errors import InputError, PluginError
-from dstack_core.models import ArtifactSpec, Dep, Gpu, JobSpec, Requirements, Retry, Workflow
+from dstack_core.models import ArtifactSpec, Dep, Gpu, JobSpec, Port, Requirements, Retry, Workflow
 from dstack_core.provider import Provider
 
 
@@ -80,7 +80,7 @@ def test_all_2023_properties_together(project):
         deps=(Dep("workflow", "data"), Dep("tag", "mnist")),
         env={"LR": "0.10"},
         python="3.10",
-        ports=2,
+        ports=(Port(), Port()),
         working_dir="src",
         artifacts=(ArtifactSpec("./model", True),),
         resources=Requirements(4.0, 16 * 10**9, Gpu(2, "V100", 16 << 30), 8 * 10**9, True),
@@ -306,7 +306,11 @@ def test_resources_that_are_no_mapping(project, value):
         ("python: 3", "python", "3"),
         ("python: 3.11.4", "python", "3.11.4"),
         ("python: null", "python", None),
-        ("ports: 3", "ports", 3),
+        ("ports: 3", "ports", (Port(), Port(), Port())),
+        ("ports: 0", "ports", ()),
+        ("ports: [8501, '8080:80']", "ports", (Port(8501), Port(80, 8080))),
+        ("ports: {web: 8501, api: 8080:80}", "ports", (Port(8501, name="web"), Port(80, 8080, "api"))),
+        ("ports: 8080:80", "ports", (Port(80, 8080),)),
         ("working_dir: ./src", "working_dir", "./src"),
         ("image: ghcr.io/a/b:1.0@sha256:aa", "image", "ghcr.io/a/b:1.0@sha256:aa"),
         ("inputs: src/**", "inputs", ("src/**",)),
@@ -333,7 +337,17 @@ def test_scalars(project, lines, name, value):
         ("qqqqq: 1", "5:5", "known are: artifacts, commands, deps, env"),
         ("nodes: 2", "5:5", "`nodes` is not supported yet"),
         ("python: latest", "5:13", "`python`: must be a version"),
-        ("ports: [8000]", "5:12", "not supported yet"),
+        ("ports: [web]", "5:13", "must be a port like `8501`"),
+        ("ports: [65536]", "5:13", "must be a port"),
+        ("ports: ['80:']", "5:13", "must be a port"),
+        ("ports: [8501, 8501]", "5:12", "8501 is there twice"),
+        ("ports: ['1:2', '1:3']", "5:12", "1 is there twice"),
+        ("ports: {web: x}", "5:18", "must be a port"),
+        (
+            "ports: 8501",
+            "5:12",
+            "from 0 to 100 | it is how many ports there are; the port 8501 would be `ports: [8501]`",
+        ),
         ("ports: 101", "5:12", "from 0 to 100"),
         ("ports: -1", "5:12", "from 0 to 100"),
         ("image: a b", "5:12", "one word"),
@@ -382,7 +396,7 @@ def test_overrides_of_every_kind(project):
     )
     assert found.resources == Requirements(4.0, 32 * 10**9, Gpu(2), 1 << 30, True, 9 * 10**9, 2.0, ("a1.x",))
     assert found.env == {"A": "1", "K": "V", "SHELL_VAR": "s"}
-    assert (found.python, found.working_dir, found.image, found.ports) == ("3.12", "sub", "ubuntu", 1)
+    assert (found.python, found.working_dir, found.image, found.ports) == ("3.12", "sub", "ubuntu", (Port(),))
     assert (found.max_duration, found.retry) == (7200.0, Retry(3, ("failed", "interrupted")))
     assert found.artifacts == (ArtifactSpec("./x"), ArtifactSpec("y"))
     assert found.deps == (Dep("workflow", "data"), Dep("tag", "tag"))
@@ -396,7 +410,7 @@ def test_what_is_not_given_stays(project):
     given = {"memory": "16GB", "env": (), "dep": [], "cpu": None}
     found = project.one(lines, overrides=given)
     assert found.resources == Requirements(2.0, 16 * 10**9, interruptible=True)
-    assert (found.remote, found.ports, found.env) == (True, 1, {})
+    assert (found.remote, found.ports, found.env) == (True, (Port(),), {})
     assert project.one(lines, overrides={"interruptible": False}).resources.interruptible is False
 
 
@@ -543,7 +557,7 @@ def test_an_open_ended_provider_takes_any_property(project):
 
     project.write("workflows:\n- {name: w, provider: own, anything: {a: 1}, ports: 1}\n")
     found = project.resolve(provider=provider_with(Open))
-    assert (found.properties, found.ports) == ({"anything": {"a": "1"}}, 1)
+    assert (found.properties, found.ports) == ({"anything": {"a": "1"}}, (Port(),))
 
 
 def test_an_alias_is_the_name_in_yaml(project):

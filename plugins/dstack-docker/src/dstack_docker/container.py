@@ -55,7 +55,7 @@ class Containers:
                 user=user or self.user,
                 environment=self._environment(task),
                 working_dir="/" if helps else CHECKOUT,
-                ports=[] if helps else list(task.ports),
+                ports=[] if helps else list(task.inner_ports),
                 healthcheck={"test": ["NONE"]},
                 host_config=self._host_config(task, helps),
             )
@@ -77,7 +77,7 @@ class Containers:
             self.engine.api.create_host_config(
                 mounts=self._mounts(task),
                 network_mode=self.choices.network,
-                port_bindings={} if helps else {port: ("127.0.0.1", port) for port in task.ports},
+                port_bindings={} if helps else _bindings(task),
                 init=True,
                 pids_limit=PROCESSES,
                 cap_drop=["ALL"],
@@ -90,7 +90,7 @@ class Containers:
 
     def _mounts(self, task: Task) -> list[Mount]:
         cache = dstack_home() / "cache" / "containers"
-        for name in ("pip", "conda"):
+        for name in ("pip", "conda", "jobs"):
             os.makedirs(cache / name, 0o700, exist_ok=True)
         ours: Mapping[str, object] = {CHECKOUT: task.root, SCRATCH: task.scratch, CACHE: cache, **task.places}
         chosen = [split_mount(mount) for mount in self.choices.mounts]
@@ -113,6 +113,11 @@ def in_words(error: JobError, task: Task) -> JobError:
     if "port is already allocated" in text or "address already in use" in text:
         return JobError(f"somebody else has just taken a port of the job: {text}", hint="run it again")
     return error
+
+
+def _bindings(task: Task) -> dict[int | str, Any]:
+    """The job's ports to those of this machine, where only this machine reaches them."""
+    return {inner: ("127.0.0.1", port) for inner, port in zip(task.inner_ports, task.ports, strict=True)}
 
 
 def _caller() -> str:

@@ -49,6 +49,11 @@ class DockerExecutor(Executor):
         return False
 
     @property
+    def own_ports(self) -> bool:  # type: ignore[override]
+        """See `Executor`: each container has a network of its own, unless the settings say otherwise."""
+        return self._choices.network != "host"
+
+    @property
     def default_image(self) -> str:
         """See `SupportsImages`."""
         return self._choices.image

@@ -71,6 +71,7 @@ def basic_environment(user: str, given: Mapping[str, str]) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_CACHE_DIR": f"{CACHE}/pip",
         "CONDA_PKGS_DIRS": f"{CACHE}/conda",
+        "DSTACK_CACHE": f"{CACHE}/jobs",
         **given,
     }
 

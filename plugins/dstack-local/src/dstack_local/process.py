@@ -17,6 +17,7 @@ from typing import Any
 
 from dstack_core.errors import JobError
 from dstack_core.executor import Execution, Executor, Task
+from dstack_core.home import dstack_home
 from dstack_core.models import JobSpec
 from dstack_local import interpreter, processes
 from dstack_local.children import ATTEMPT, PATIENCE, Children
@@ -98,6 +99,7 @@ class ProcessExecutor(Executor):
         if task.gpus is not None:
             env["CUDA_VISIBLE_DEVICES"] = _gpu_ids(task.gpus, env.get("CUDA_VISIBLE_DEVICES"))
             env.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        env["DSTACK_CACHE"] = _cache()
         env.update(task.env)
         env[ATTEMPT] = task.label
         return env
@@ -205,6 +207,12 @@ class ProcessExecution(Execution):
 def _python_of(task: Task) -> str:
     """The Python environment of an attempt."""
     return f"{task.scratch}/env"
+
+
+def _cache() -> str:
+    folder = dstack_home() / "cache" / "jobs"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    return str(folder)
 
 
 def _gpu_ids(indices: tuple[int, ...], visible: str | None) -> str:

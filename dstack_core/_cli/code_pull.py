@@ -1,0 +1,93 @@
+"""`dstack code pull`: what was edited in a job, back into the working tree."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from dstack_core._cli import words
+from dstack_core._cli.context import context
+from dstack_core._cli.lookup import complete_job, complete_run, confirm, find_run, suggest
+from dstack_core._cli.render import write_json
+from dstack_core.errors import ConflictError, InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from dstack_core._content.difference import Change, Side
+    from dstack_core._engine.view import RunView
+
+
+@click.command()
+@click.argument("run", shell_complete=complete_run)
+@click.argument("job", required=False, shell_complete=complete_job)
+@click.option("--show", "only_show", is_flag=True, help="Only show what would change.")
+@click.option("--theirs", is_flag=True, help="Where both changed a file, take the job's.")
+@click.option("--stat", is_flag=True, help="Show only which files change, and by how many lines.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the changed paths as JSON, and change nothing.")
+def pull(run: str, job: str | None, *, only_show: bool, theirs: bool, stat: bool, yes: bool, as_json: bool) -> None:
+    """Show what was edited in a job of RUN, and bring it back into the working tree.
+
+    Edits of dev environments are saved every few seconds, also while they run. A file that was changed here, too, since
+    the run was started stops it, and nothing is changed.
+    """
+    from dstack_core._content.bringing import bring, compare
+    from dstack_core._content.difference import local_side, stored_side
+    from dstack_core._content.restoring import load_known
+    from dstack_core._content.snapshot import scan_snapshot
+
+    here = context()
+    there, record = find_run(here, run)
+    if record.repo != here.repo:
+        raise InputError(f"{record.name} is a run of {record.repo}, and this is {here.repo}", hint="go to its folder")
+    view = there.advance(record.name)
+    digest = _edits(view, job)
+    mine = scan_snapshot(here.project).tree
+    if digest:
+        base, edited = load_known(there.store, view.plan.snapshot), load_known(there.store, digest)
+        found = compare(here.project, base, edited, mine, theirs=theirs)
+    if as_json:
+        rows = [{"path": change.path, "change": change.how} for change in found.wanted] if digest else []
+        write_json({"changes": rows, "conflicts": found.conflicts if digest else []})
+    elif not digest or not (found.wanted or found.conflicts):
+        click.echo("Everything that was edited there is here." if digest else "Nothing was edited there.", err=True)
+    else:
+        _show(local_side(here.project, mine), stored_side(there.store, edited), found.wanted, stat)
+        if found.conflicts:
+            raise _conflict(found.conflicts)
+        if not only_show:
+            confirm(f"Change {words.plural(len(found.wanted), 'file')} here?", yes=yes)
+            bring(there.store, here.project, found.wanted)
+            click.echo(f"{words.plural(len(found.wanted), 'file')} changed", err=True)
+
+
+def _edits(view: RunView, job: str | None) -> str | None:
+    """The digest of what the job's code has become; None while it is unchanged. Raises InputError, NotFoundError."""
+    run, names = view.run.name, [planned.name for planned in view.plan.jobs]
+    if job is not None and job not in names:
+        raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, names)
+    edited = [planned.name for planned in view.plan.jobs if planned.spec.edits and job in (None, planned.name)]
+    if not edited:
+        what = f"{job} of {run} is" if job else f"no job of {run} is"
+        raise InputError(f"{what} {'no' if job else 'a'} dev environment", hint="`dstack cp` copies artifacts")
+    if len(edited) > 1:
+        raise InputError(f"{len(edited)} jobs of {run} can be edited: {', '.join(edited)}", hint="name one")
+    record = view.jobs.get(edited[0])
+    return record.value.edits if record else None
+
+
+def _show(mine: Side, edited: Side, wanted: list[Change], stat: bool) -> None:
+    from dstack_core._content.difference import diff
+
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for piece in diff(mine, edited, wanted, stat=stat, colours=colours):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def _conflict(paths: list[str]) -> ConflictError:
+    shown = ", ".join(paths[:10]) + (f" and {len(paths) - 10} more" if len(paths) > 10 else "")
+    hint = "commit or undo the changes here; or --theirs, which gives them up"
+    return ConflictError(f"changed here and there: {shown}", hint=hint)
