@@ -37,6 +37,11 @@ class Address:
     patience: float = PATIENCE
 
     @property
+    def title(self) -> str:
+        """What answers, for people."""
+        return f"{self.job} ({self.name})" if self.name else self.job
+
+    @property
     def url(self) -> str:
         """Without what lets one in."""
         return f"http://{HOST}:{self.port}"

@@ -21,7 +21,7 @@ from rich.text import Text
 from dstack_core._cli import words
 from dstack_core._cli.doors import Address
 from dstack_core._cli.logtext import clean
-from dstack_core._cli.show import Lines, attempt_words, job_line, next_try, prefix_of, run_line, served_line
+from dstack_core._cli.show import Lines, attempt_words, job_line, next_try, prefix_of, run_line
 from dstack_core._cli.starting import Starting
 from dstack_core._cli.summary import Took, cells, gained, took, where
 from dstack_core._content.logs import LogEntry
@@ -89,7 +89,7 @@ class LivePresenter:
     def served(self, address: Address) -> None:
         """A line above what runs, in one piece whatever the terminal's width: it is to be clicked."""
         self._flush()
-        line = f"→ {served_line(address)} at {address.opened}"
+        line = f"→ {address.title} answers at {address.opened}"
         self._console.print(Text(line, style="bold cyan"), soft_wrap=True)
 
     def warn(self, message: str) -> None:

@@ -65,11 +65,6 @@ def job_line(record: JobRecord) -> str | None:
     return f"{record.job}: {record.status}{took}{why}{saved}"
 
 
-def served_line(address: Address) -> str:
-    """What answers."""
-    return f"{address.job}: {address.name} answers" if address.name else f"{address.job}: answers"
-
-
 def next_try(record: JobRecord) -> str:
     """When a job that waits for its next attempt gets it."""
     wait = record.not_before - time.time()
@@ -126,7 +121,7 @@ class PlainPresenter:
     def served(self, address: Address) -> None:
         """Tell it on stderr, without the token: this may go to a file that others read."""
         sys.stdout.flush()
-        print(f"{served_line(address)} at {address.url}", file=sys.stderr, flush=True)
+        print(f"{address.title}: answers at {address.url}", file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """Tell it on stderr."""

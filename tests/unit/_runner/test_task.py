@@ -72,7 +72,7 @@ def test_no_token_unless_asked_for(home):
 
 
 def test_no_token_for_a_command_line(home):
-    with pytest.raises(InputError, match="job[.]token"):
+    with pytest.raises(InputError, match=r"job\.token"):
         values(argv=("serve", "--token", "${{ job.token }}"), page="/${{ job.token }}").argv()
 
 
