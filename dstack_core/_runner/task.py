@@ -67,7 +67,16 @@ class Values:
             return ()
         from dstack_core._runner.ports import choose_ports
 
-        return choose_ports(self._job.spec.ports, apart=self._host.executor(self._job.spec.executor).own_ports)
+        return choose_ports(self._job.spec.ports, apart=self._is_apart)
+
+    @property
+    def _is_apart(self) -> bool:
+        return self._host.executor(self._job.spec.executor).own_ports
+
+    @property
+    def _listen_at(self) -> str:
+        """Where only this machine reaches the job: in a network of its own, that is any address there."""
+        return "0.0.0.0" if self._is_apart else "127.0.0.1"  # noqa: S104
 
     @property
     def inner_ports(self) -> tuple[int, ...]:
@@ -81,6 +90,7 @@ class Values:
             "DSTACK_RUN": self._host.run.name,
             "DSTACK_JOB": self._job.name,
             "DSTACK_MACHINE": self._host.machine.id,
+            **({"DSTACK_HOST": self._listen_at} if self.ports else {}),
             **{f"PORT_{i}": str(port) for i, port in enumerate(self.inner_ports)},
         }
         values = {**self._templates, **self._token}

@@ -102,4 +102,6 @@ def test_a_job_is_told_where_to_listen():
     assert (inner[0], inner[1]) == (80, made.ports[1])
     assert (made.env["PORT_0"], made.env["PORT_1"]) == ("80", str(inner[1]))
     assert made.script() == "80"
+    assert made.env["DSTACK_HOST"] == "0.0.0.0"
+    assert values(ports=(Port(),)).env["DSTACK_HOST"] == "127.0.0.1"
     assert made.ports[0] != 80 or os.geteuid() == 0
