@@ -122,6 +122,13 @@ def test_pip_can_be_upgraded(jobs: Jobs) -> None:
     assert "/cache/pip-" in jobs.run("pip --version")[1]
 
 
+def test_a_cache_in_use_is_not_an_old_one(jobs: Jobs, home: Path) -> None:
+    jobs.run("true")
+    os.utime(home / "cache" / "jobs", (0, 0))
+    jobs.run("true")
+    assert (home / "cache" / "jobs").stat().st_mtime > 0
+
+
 def test_the_seed_is_made_once(jobs: Jobs, home: Path) -> None:
     python_env._seeds.clear()
     (first, second) = (jobs.run("pip --version") for _ in range(2))

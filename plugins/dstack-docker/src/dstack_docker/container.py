@@ -92,6 +92,7 @@ class Containers:
         cache = dstack_home() / "cache" / "containers"
         for name in ("pip", "conda", "jobs"):
             os.makedirs(cache / name, 0o700, exist_ok=True)
+        os.utime(cache)  # `dstack gc` frees caches that nobody has used for long
         ours: Mapping[str, object] = {CHECKOUT: task.root, SCRATCH: task.scratch, CACHE: cache, **task.places}
         chosen = [split_mount(mount) for mount in self.choices.mounts]
         return [

@@ -212,6 +212,7 @@ def _python_of(task: Task) -> str:
 def _cache() -> str:
     folder = dstack_home() / "cache" / "jobs"
     os.makedirs(folder, 0o700, exist_ok=True)
+    os.utime(folder)  # `dstack gc` frees caches that nobody has used for long
     return str(folder)
 
 
