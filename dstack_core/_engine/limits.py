@@ -54,7 +54,7 @@ def _count(text: str) -> int:
 
 
 def _duration(text: str) -> float:
-    from dstack_core._workflow.units import parse_duration  # of few remotes, and every runner looks for its own
+    from dstack_core.units import parse_duration  # of few remotes, and every runner looks for its own
 
     return parse_duration(text)
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from dstack_core._suggest import close_match
-from dstack_core._workflow.units import parse_duration, parse_size
 from dstack_core.errors import InputError
 from dstack_core.models import ArtifactSpec, Dep, Gpu, Port, RegistryAuth, Retry
+from dstack_core.units import parse_duration, parse_size
 
 T = TypeVar("T")
 

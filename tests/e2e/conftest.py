@@ -18,6 +18,7 @@ from typing import TypeVar
 import pexpect
 import psutil
 import pytest
+from browser import browser
 from docker_engine import engine
 from docker_images import busybox, conda_image, python_image
 from docker_registry import registry
@@ -30,7 +31,7 @@ from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import JobRecord, MachineRecord
 from dstack_core._ledger.runs import log_prefix
 
-__all__ = ["busybox", "conda_image", "engine", "python_image", "registry"]
+__all__ = ["browser", "busybox", "conda_image", "engine", "python_image", "registry"]
 DSTACK = str(Path(sys.executable).with_name("dstack"))
 FAULTS = Path(__file__).with_name("faults")
 PATIENCE = 60.0

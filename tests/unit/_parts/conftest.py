@@ -1,5 +1,6 @@
-"""The harness that these tests are about."""
+"""The parts that these tests are about."""
 
 from aws_box import aws, aws_box
+from browser import browser
 
-__all__ = ["aws", "aws_box"]
+__all__ = ["aws", "aws_box", "browser"]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dstack_core._workflow.units import parse_duration, parse_size
 from dstack_core.errors import InputError
+from dstack_core.units import parse_duration, parse_size
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them."""
+"""Sizes and durations as people write them, in workflow files and in settings."""
 
 from __future__ import annotations
 
