@@ -62,13 +62,21 @@ def configured(plugin: str, load: Model, remote: str | None = None) -> dict[str,
     `remote`: its name; by default the user's default remote, or the only one; if there is none, what all would have.
 
     Raises:
-        InputError: the config is broken, there is no such remote, or a value is wrong.
+        NotFoundError: there is no such remote.
+        InputError: the config is broken, does not say which remote is the default, or a value is wrong.
     """
     config = Config.read()
-    if remote and remote not in config.remotes:
-        raise InputError(f"there is no remote {remote}", hint="dstack config --show")
-    only = next(iter(config.remotes)) if len(config.remotes) == 1 else None
-    return read_settings(plugin, load, config.settings_for(remote or config.default or only or "").get(plugin, {}))
+    return read_settings(plugin, load, config.settings_for(config.remote(remote or "") or "").get(plugin, {}))
+
+
+def machines_launch(remote: str | None = None) -> bool:
+    """Whether a remote's machines may launch the next ones of their runs; `remote` as in `configured`.
+
+    Raises:
+        NotFoundError, InputError: as `configured` does.
+    """
+    config = Config.read()
+    return config.switch(config.remote(remote or "") or "", "machines_launch", default=True)
 
 
 def check_settings(plugin: str, model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Abilities by which `dstack config` helps to set a remote up. Both are optional.
+"""Abilities by which `dstack config` helps to set a remote up. All are optional.
 
 A settings model marks what has to be asked for (`Field(json_schema_extra=ASKED)`), and may know what is probably meant
-(`SupportsSuggestions`). A backend or a store may make in an account what it needs there (`SupportsSetup`).
+(`SupportsSuggestions`). A backend or a store may make in an account what it needs there (`SupportsSetup`),
+and say what has to be allowed for it (`SupportsPolicies`).
 """
 
 from __future__ import annotations
@@ -50,4 +51,17 @@ class SupportsSetup(Protocol):
 
         Raises:
             DstackError: it cannot be made.
+        """
+
+
+@runtime_checkable
+class SupportsPolicies(Protocol):
+    """A backend that knows what has to be allowed in an account for it, and for the stores that go with it."""
+
+    def policies(self, remote: str) -> Mapping[str, Any]:
+        """The least that has to be allowed, as plain JSON in the cloud's own words, by who needs it: who sets up, who
+        uses dstack, its machines. `remote`: the name of the remote whose settings they are about. Asks nobody.
+
+        Raises:
+            DstackError: the settings are wrong.
         """

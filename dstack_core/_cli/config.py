@@ -11,6 +11,7 @@ import click
 from dstack_core._cli.context import context
 from dstack_core._cli.keys import checked_value, is_secret_path, known_path, steps_of
 from dstack_core._cli.lookup import Warnings
+from dstack_core._cli.remotes import complete_remote
 from dstack_core._cli.render import table
 from dstack_core._config.reading import Config
 
@@ -40,15 +41,27 @@ _key = click.argument("key", shell_complete=_complete_key)
 @click.group(invoke_without_command=True)
 @click.option("--show", is_flag=True, help="Show every value, and where it comes from.")
 @click.option("--check", "checks", is_flag=True, help="Try whether every remote can be used.")
+@click.option(
+    "--print-policy",
+    "policy_of",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    shell_complete=complete_remote,
+    help="Print what a remote's account has to allow, as JSON; without a name of the default remote.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: with --check what was tried, else every value.")
 @click.pass_context
-def config(ctx: click.Context, show: bool, checks: bool, as_json: bool) -> int:
+def config(ctx: click.Context, show: bool, checks: bool, policy_of: str | None, as_json: bool) -> int:
     """Ask for a remote: which backend and stores go together, and their settings; or show all values.
 
     They are kept in config.yaml of $DSTACK_HOME (~/.dstack by default), which can be edited by hand as well. An
     environment variable DSTACK_<PLUGIN>_<SETTING> wins over the file.
     """
     if ctx.invoked_subcommand is not None:
+        return 0
+    if policy_of is not None:
+        _print_policies(policy_of)
         return 0
     if checks:
         return _check(as_json=as_json)
@@ -110,6 +123,19 @@ def _check(*, as_json: bool) -> int:
     from dstack_core._cli.checking import check
 
     return check(list(context().everywhere()), as_json=as_json)
+
+
+def _print_policies(remote: str) -> None:
+    """Raises InputError: the remote's backend knows of none."""
+    from dstack_core._cli.render import write_json
+    from dstack_core.errors import InputError
+    from dstack_core.setup import SupportsPolicies
+
+    there = context().at(remote)
+    if not isinstance(there.backend, SupportsPolicies):
+        message = f"the backend {there.remote.backend} of {there.remote.name} knows of no policies"
+        raise InputError(message, hint="dstack config --print-policy NAME: of another remote")
+    write_json(there.backend.policies(there.remote.name))
 
 
 def _ask() -> int:

@@ -28,6 +28,7 @@ _REMOTE_ABOUT: Final = {
     "machines": "Machines that a run may have at once.",
     "lease": "How long a machine lives that nobody keeps alive.",
     "max_duration": "How long a machine lives at most.",
+    "machines_launch": "Whether a machine launches the next one of its run.",
 }
 
 

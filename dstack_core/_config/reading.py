@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from dstack_core.errors import InputError
+from dstack_core.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 TOP: Final = ("plugins", "default", "remotes", "settings")
 SWITCHES: Final = ("allow", "disable")
 REMOTE: Final = ("backend", "artifact_store", "secret_store", "executor", "container_executor")
-LIMITS: Final = ("machines", "lease", "max_duration")
+LIMITS: Final = ("machines", "lease", "max_duration", "machines_launch")
+YES: Final = frozenset({"true", "yes", "on"})
+NO: Final = frozenset({"false", "no", "off"})
+HOME: Final = "local"
+"""The remote that everybody has: this machine."""
 
 
 def config_file() -> Path:
@@ -78,10 +82,44 @@ class Config:
         remotes = self._root.get("remotes") or {}
         return {name: {k: v for k, v in (of or {}).items() if k in REMOTE and v} for name, of in remotes.items()}
 
+    def remote(self, name: str = "") -> str | None:
+        """The remote of that name; without one the `default`, or the only one beside this machine; None: there is none.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            InputError: there are several, and nothing says which.
+        """
+        chosen = name or self.default or self._only()
+        if chosen is None or chosen == HOME or chosen in self.remotes:
+            return chosen
+        from dstack_core._suggest import close_match
+
+        close = close_match(chosen, [HOME, *self.remotes])
+        raise NotFoundError(
+            f"there is no remote {chosen}",
+            hint=f"did you mean {close}?" if close else "dstack config --show",
+            where=None if name else self.locate("default"),
+        )
+
+    def _only(self) -> str | None:
+        others = [name for name in self.remotes if name != HOME]
+        if len(others) > 1:
+            raise InputError(f"which remote? There are {', '.join(others)}", hint="dstack config set default NAME")
+        return others[0] if others else None
+
     def limits(self, remote: str) -> Mapping[str, str]:
         """What one remote allows, as it is written."""
         written = (self._root.get("remotes") or {}).get(remote) or {}
         return {name: written[name] for name in LIMITS if written.get(name)}
+
+    def switch(self, remote: str, name: str, *, default: bool) -> bool:
+        """One of the limits that says yes or no. Raises InputError."""
+        written = self.limits(remote).get(name)
+        if written is None:
+            return default
+        if written.lower() not in YES | NO:
+            raise _wrong(self, f"must be true or false, not `{written}`", "remotes", remote, name)
+        return written.lower() in YES
 
     def own_settings(self, remote: str) -> Mapping[str, Mapping[str, Any]]:
         """By the name of a plugin, what one remote has instead of `settings`."""

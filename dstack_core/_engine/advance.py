@@ -48,7 +48,7 @@ def advance(engine: Engine, view: RunView) -> None:
         return
     live = [machine for machine in known if machine.status != "gone"]
     limit = engine.remote.limits.machines_at_once(engine.backend.distant)
-    if missing(view, live, limit) is None:
+    if not engine.launches or missing(view, live, limit) is None:
         return
     reason = _hopeless(view, known)
     if reason:

@@ -22,6 +22,7 @@ class Engine:
 
     Attributes:
         pulses: when machines gave a sign of life.
+        launches: whether machines are launched here; else whoever brings the run forward elsewhere does.
         scarce_until: no more machines are asked for before that, by the monotonic clock.
     """
 
@@ -31,6 +32,7 @@ class Engine:
     executors: Executors
     tell: Tell
     pulses: Pulses = field(default_factory=Pulses)
+    launches: bool = True
     scarce_until: float = 0.0
     _elsewhere: Elsewhere | None = None
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from dstack_core._config.reading import Config
+from dstack_core._config.reading import HOME, Config
 from dstack_core._engine.limits import Limits
-from dstack_core.errors import InputError, NotFoundError
+from dstack_core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Remote:
 
 
 DEFAULT: Final = Remote(
-    "local",
+    HOME,
     backend="local",
     artifact_store="local",
     executor="process",
@@ -57,16 +57,9 @@ def find_remote(name: str | None = None) -> Remote:
         InputError: the user's config is broken, or does not say which remote is the default.
     """
     config = Config.read()
-    chosen = _default(config) if name == "" else name or DEFAULT.name
-    if chosen != DEFAULT.name and chosen not in config.remotes:
-        from dstack_core._suggest import close_match
-
-        close = close_match(chosen, [DEFAULT.name, *config.remotes])
-        raise NotFoundError(
-            f"there is no remote {chosen}",
-            hint=f"did you mean {close}?" if close else "dstack config --show",
-            where=None if name else config.locate("default"),
-        )
+    chosen = DEFAULT.name if name is None else config.remote(name)
+    if chosen is None:
+        raise InputError("no remote is configured", hint="dstack config")
     limits = Limits.of(config, chosen)
     return replace(
         DEFAULT, name=chosen, settings=config.settings_for(chosen), limits=limits, **config.remotes.get(chosen, {})
@@ -76,14 +69,3 @@ def find_remote(name: str | None = None) -> Remote:
 def remote_names() -> list[str]:
     """`local`, then the remotes of the user's config. Raises InputError when it is broken."""
     return list(dict.fromkeys([DEFAULT.name, *Config.read().remotes]))
-
-
-def _default(config: Config) -> str:
-    others = [name for name in config.remotes if name != DEFAULT.name]
-    if config.default:
-        return config.default
-    if len(others) == 1:
-        return others[0]
-    if not others:
-        raise InputError("no remote is configured", hint="dstack config")
-    raise InputError(f"which remote? There are {', '.join(others)}", hint="dstack config set default NAME")

@@ -15,23 +15,26 @@ import gzip
 import hashlib
 import io
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from dstack_core._engine.installed import Installed, needed, pack
+from dstack_core._engine.shelf import Shelf
 from dstack_core.errors import InputError
 
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 PLATFORMS: Final = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 NEWEST: Final = 3
 """Archives that are kept."""
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 def archive(distributions: Sequence[str], cache: Path) -> bytes:
@@ -47,56 +50,79 @@ def archive(distributions: Sequence[str], cache: Path) -> bytes:
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two who need it at once, one makes it
         if not kept.exists():
-            _make(wanted, kept)
+            shelf = Shelf(cache / "wheels")
+            _write(kept, _packed(*_collect(wanted, shelf)))
+            shelf.tidy()
             for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-NEWEST]:
                 old.unlink()
         return kept.read_bytes()
 
 
-def _make(wanted: Sequence[Installed], target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        draft = Path(folder, "archive")
-        draft.write_bytes(_packed(_collect(wanted, Path(folder, "wheels"))))
-        draft.replace(target)
+def _write(target: Path, data: bytes) -> None:
+    draft = target.with_suffix(".new")
+    draft.write_bytes(data)
+    draft.replace(target)
 
 
-def _collect(wanted: Sequence[Installed], folder: Path) -> Path:
-    """A folder with everything that belongs into the archive."""
-    folder.mkdir()
-    built = [one.folder for one in wanted if one.folder]
-    if built:
-        _build(built, folder)
+def _collect(wanted: Sequence[Installed], shelf: Shelf) -> tuple[list[Path], list[str]]:
+    """Everything that belongs into the archive, and the Pythons for which it is complete."""
     native = [one for one in wanted if not one.pure]
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     is_alike = sys.platform == "linux" and platform.machine() == "x86_64"
-    for one in wanted:
-        if one.folder is None and (one.pure or is_alike):
-            pack(one, folder)
     others = [version for version in PYTHONS if not (version == here and is_alike)]
-    with ThreadPoolExecutor(len(others)) as pool:
-        had = list(pool.map(lambda version: not native or _download(native, version, folder), others))
-    pythons = [version for version, complete in zip(others, had, strict=True) if complete] + [here] * is_alike
+    with ThreadPoolExecutor(len(others) + 1) as pool:  # each is mostly a pip that waits, or a program of its own
+        built = pool.submit(_build, [one for one in wanted if one.folder], shelf)
+        fetched = pool.map(lambda version: _download(native, version, shelf) if native else [], others)
+        packed = [_pack(one, shelf) for one in wanted if one.folder is None and (one.pure or is_alike)]
+        had = dict(zip(others, fetched, strict=True))
+    pythons = [version for version, wheels in had.items() if wheels is not None] + [here] * is_alike
     if not pythons:
         names = ", ".join(one.pin for one in native)
         raise InputError(f"pip cannot download what machines need: {names}", hint="can pip reach its index?")
-    (folder / "pythons").write_text("".join(f"{version}\n" for version in sorted(pythons)))
-    return folder
+    parts = [built.result(), *packed, *(wheels or [] for wheels in had.values())]
+    return [wheel for part in parts for wheel in part], sorted(pythons)
 
 
-def _build(sources: Sequence[Path], folder: Path) -> None:
-    words = ["wheel", "--no-deps", "--wheel-dir", str(folder), *map(str, sources)]
+def _pack(one: Installed, shelf: Shelf) -> list[Path]:
+    return shelf.make(f"packed {one.stamp}", lambda folder: pack(one, folder))
+
+
+def _build(sources: Sequence[Installed], shelf: Shelf) -> list[Path]:
+    """Wheels of what is installed from folders; of those that have changed since, by one pip."""
+    names = {one: f"built {sys.version} {one.stamp}" for one in sources}
+    stale = [one for one, name in names.items() if shelf.find(name) is None]
+    if stale:
+        with tempfile.TemporaryDirectory() as folder:
+            _build_in(Path(folder), [str(one.folder) for one in stale])
+            for one in stale:
+                mine = next(Path(folder).glob(f"{one.name.replace('-', '_')}-*.whl"))
+                shelf.make(names[one], partial(shutil.copy, mine))
+    return [wheel for name in names.values() for wheel in shelf.find(name) or ()]
+
+
+def _build_in(folder: Path, sources: Sequence[str]) -> None:
+    words = ["wheel", "--no-deps", "--wheel-dir", str(folder), *sources]
     # What they are built by is most likely here; if it is not, pip fetches it.
     if _pip(*words, "--no-build-isolation").returncode and (done := _pip(*words)).returncode:
         last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-        raise InputError(f"no wheels can be built of {', '.join(map(str, sources))}: {last}")
+        raise InputError(f"no wheels can be built of {', '.join(sources)}: {last}")
 
 
-def _download(native: Sequence[Installed], version: str, folder: Path) -> bool:
-    """Whether there are wheels of all of them for this Python."""
+def _download(native: Sequence[Installed], version: str, shelf: Shelf) -> list[Path] | None:
+    """Wheels of all of them for this Python; None if there are not."""
+    pins = [one.pin for one in native]
     platforms = [f"--platform={name}" for name in PLATFORMS]
     target = ["--implementation=cp", f"--python-version={version}", *platforms]
-    pins = [one.pin for one in native]
-    return _pip("download", "--no-deps", "--only-binary=:all:", *target, "--dest", str(folder), *pins).returncode == 0
+
+    def fetch(folder: Path) -> None:
+        words = ("download", "--no-deps", "--only-binary=:all:", *target, "--dest", str(folder), *pins)
+        if _pip(*words).returncode:
+            raise LookupError
+
+    try:
+        return shelf.make(f"fetched {version} {' '.join(PLATFORMS)} {' '.join(pins)}", fetch)
+    except LookupError:
+        return None
 
 
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -104,14 +130,15 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def _packed(folder: Path) -> bytes:
-    """The same bytes for the same files."""
+def _packed(wheels: Sequence[Path], pythons: Sequence[str]) -> bytes:
+    """The same bytes for the same files. Wheels are compressed, and nothing would be won by doing it again."""
+    files = {path.name: path.read_bytes() for path in wheels}
+    files["pythons"] = "".join(f"{version}\n" for version in pythons).encode()
     out = io.BytesIO()
-    zipped = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0)
+    zipped = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=0, mtime=0)
     with zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
-        for path in sorted(folder.iterdir()):
-            info = tarfile.TarInfo(path.name)
-            info.size = path.stat().st_size
-            with path.open("rb") as file:
-                tar.addfile(info, file)
+        for name, data in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
     return out.getvalue()

@@ -59,7 +59,8 @@ def serve(run: str, machine: str, remote_name: str) -> int:
         from dstack_core._runner.outpost import LOOK, PATIENCE, Outpost
 
         backend = plugins.backend(remote.backend, remote.settings_of(remote.backend))
-        outpost = Outpost(Engine(store, backend, remote, executors, runner.tell), run, machine, interrupt)
+        engine = Engine(store, backend, remote, executors, runner.tell, launches=remote.limits.machines_launch)
+        outpost = Outpost(engine, run, machine, interrupt)
         runner.elsewhere, runner.patience, runner.look = outpost.relay.wanted, PATIENCE, LOOK
     observers.run_started(RunEvent(run, view.run.workflow, view.status(), time.time()))
     runner.run()

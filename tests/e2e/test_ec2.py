@@ -49,6 +49,24 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote)
     assert needed(call for call in calls if not call["machine"]) <= allowed(policies.use(Scope()))
 
 
+def test_machines_that_may_launch_none_leave_it_to_commands(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    ec2.write_config(ec2.settings, lease="30s", machines_launch="false")
+    run = ec2.submit("train")
+    ec2.wait_for(lambda: {m.status for m in ec2.machines(run)} == {"gone"}, "the first machine to leave")
+    assert dict(ec2.view(run).progress.status) == {"data": "done", "train": "submitted"}
+    ec2.project.dstack("ps")
+    assert ec2.finished(run).run.status == "done"
+    calls = ec2.since_setup()
+    assert [call["machine"] for call in calls if call["action"] == "RunInstances"] == [False, False]
+    own = policies.machine(Scope(launches=False))
+    assert needed(call for call in calls if call["machine"]) <= allowed(own)
+    printed = json.loads(ec2.project.dstack("config", "--print-policy").out)
+    assert printed["machine"] == policies.machine(Scope(ec2.bucket, launches=False))
+    refused = ec2.project.dstack("config", "--print-policy", "local", expect=65)
+    assert "the backend local of local knows of no policies" in refused.err
+
+
 def test_a_command_that_is_killed_while_it_launches_leaves_a_machine_that_does_the_work(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
     held = ec2.aws.fault("RunInstances", hold="after")

@@ -23,7 +23,7 @@ from dstack_aws.secrets_store import SecretsManagerStore
 from ec2_settings import settings_of
 from iam_policy import allowed, needed
 
-from dstack_core.errors import CredentialsError, DstackError, InputError
+from dstack_core.errors import CredentialsError, DstackError, InputError, NotFoundError
 from dstack_core.models import Launch, Requirements
 
 STEPS = ["CreateRole", "PutRolePolicy", "CreateInstanceProfile", "GetInstanceProfile", "AddRoleToInstanceProfile"]
@@ -80,6 +80,39 @@ def test_setup_makes_all_that_machines_need_and_stays(aws, dstack):
     assert again.count("is there") == 3
     assert "made" not in again
     assert state(aws) == (policies.TRUST, policies.machine(scope), ["dstack"])
+
+
+def test_the_only_remote_beside_this_machine_is_meant(dstack, home):
+    config = json.loads((home / "config.yaml").read_text())
+    (home / "config.yaml").write_text(json.dumps({"remotes": {"local": {"executor": "process"}, **config["remotes"]}}))
+    assert "may use the bucket our-runs" in dstack("setup").output
+    config["remotes"]["other"] = {"backend": "ec2"}
+    (home / "config.yaml").write_text(json.dumps(config))
+    done = dstack("setup")
+    assert isinstance(done.exception, InputError)
+    assert "which remote? There are aws, other" in str(done.exception)
+    assert isinstance(dstack("setup", "-r", "awz").exception, NotFoundError)
+
+
+def test_machines_that_may_launch_none_have_no_right_to(aws, dstack, home):
+    config = json.loads((home / "config.yaml").read_text())
+    config["remotes"]["aws"]["machines_launch"] = "false"
+    (home / "config.yaml").write_text(json.dumps(config))
+    assert "its policy: may use the bucket our-runs, and launch no machines" in dstack("setup").output
+    actions = allowed(state(aws)[1])
+    assert {one for one in actions if one.startswith(("ec2:", "iam:", "ssm:"))} == {
+        "ec2:DescribeInstances",
+        "ec2:TerminateInstances",
+    }
+    printed = Ec2Backend({}).policies("aws")
+    assert printed["machine"] == state(aws)[1]
+    assert "ec2:RunInstances" in allowed(printed["use"])
+    dstack("setup")
+    assert allowed(state(aws)[1]) == actions
+    config["remotes"]["aws"]["machines_launch"] = "true"
+    (home / "config.yaml").write_text(json.dumps(config))
+    dstack("setup")
+    assert "ec2:RunInstances" in allowed(state(aws)[1])
 
 
 def test_a_group_that_lets_something_in_is_told(aws, dstack):

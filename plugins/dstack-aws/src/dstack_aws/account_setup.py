@@ -52,7 +52,8 @@ class Setup:
             f"change the role {name}",
             lambda client: client.put_role_policy(RoleName=name, PolicyName=NAME, PolicyDocument=policy),
         )
-        yield f"its policy: may use the bucket {self._scope.bucket}, and launch machines like itself"
+        also = "launch machines like itself" if self._scope.launches else "launch no machines"
+        yield f"its policy: may use the bucket {self._scope.bucket}, and {also}"
         made = self._make(
             f"make the instance profile {name}",
             lambda client: client.create_instance_profile(InstanceProfileName=name),

@@ -109,6 +109,14 @@ class Ec2Backend(Backend):
         """See `SupportsLeftovers.end`. Raises StoreError."""
         ec2_leftovers.end(self._region(leftover.region), leftover)
 
+    def policies(self, remote: str) -> Mapping[str, Any]:
+        """See `SupportsPolicies.policies`. Raises InputError for settings that are wrong."""
+        from dstack_aws.policies import MAKERS
+        from dstack_aws.policy_scope import scope_of
+
+        scope = scope_of(remote)
+        return {who: make(scope) for who, make in MAKERS.items()}
+
     def _region(self, name: str) -> Region:
         return self._open.setdefault(name, Region(self._account, name, self._patience))
 

@@ -5,7 +5,7 @@ Actions and the conditions that they know: https://docs.aws.amazon.com/service-a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,13 +27,21 @@ LABELLED: Final = {"Null": {f"aws:ResourceTag/{MACHINE}": "false"}}
 
 @dataclass(frozen=True)
 class Scope:
-    """What policies are about. `bucket` with its folder, `secrets`: how the names of secrets begin."""
+    """What policies are about.
+
+    Attributes:
+        bucket, prefix: the bucket, and its folder.
+        secrets: how the names of secrets begin.
+        profile: name of the machines' role and instance profile.
+        launches: whether machines launch others.
+    """
 
     bucket: str = "BUCKET"
     prefix: str = ""
     secrets: str = "dstack"
     profile: str = NAME
     partition: str = "aws"
+    launches: bool = True
 
     def arn(self, service: str, resource: str, account: str = "*", region: str = "*") -> str:
         """A name of AWS."""
@@ -56,9 +64,10 @@ def use(scope: Scope) -> dict[str, Any]:
 
 
 def machine(scope: Scope) -> dict[str, Any]:
-    """For a machine: launch the next one of a run, as itself; use the store; read secrets."""
+    """For a machine: launch the next one of a run, as itself, if it may; use the store; read secrets."""
+    looking = _allow("Look", ["ec2:DescribeInstances"], "*")
     return _policy(
-        *_machines(scope),
+        *(_machines(scope) if scope.launches else [looking, END]),
         *_store(scope),
         _allow("ReadSecrets", ["secretsmanager:GetSecretValue"], _secrets(scope)),
     )
@@ -99,7 +108,7 @@ def _machines(scope: Scope) -> list[Statement]:
         _allow("Launch", ["ec2:RunInstances"], scope.arn("ec2", "instance/*"), careful),
         _allow("LaunchWith", ["ec2:RunInstances"], [*made, *used, scope.arn("ec2", "image/*", account="")]),
         _allow("Label", ["ec2:CreateTags"], "*", {"StringEquals": {"ec2:CreateAction": "RunInstances"}}),
-        _allow("End", ["ec2:TerminateInstances"], "*", LABELLED),
+        END,
         _allow("BeItself", ["iam:PassRole"], role, {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}),
         _allow("FirstSpot", ["iam:CreateServiceLinkedRole"], spot),
     ]
@@ -126,3 +135,10 @@ def _allow(sid: str, actions: Sequence[str], resource: Any, condition: Mapping[s
 
 def _policy(*statements: Statement) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+END: Final = _allow("End", ["ec2:TerminateInstances"], "*", LABELLED)
+"""Machines of ours, among them one of the run that was given up."""
+
+MAKERS: Final[Mapping[str, Callable[[Scope], dict[str, Any]]]] = {"setup": setup, "use": use, "machine": machine}
+"""By who needs it."""
