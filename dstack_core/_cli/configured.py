@@ -29,6 +29,7 @@ _REMOTE_ABOUT: Final = {
     "lease": "How long a machine lives that nobody keeps alive.",
     "max_duration": "How long a machine lives at most.",
     "machines_launch": "Whether a machine launches the next one of its run.",
+    "idle": "How long a machine waits for another run.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,12 @@ from dstack_core._cli import words
 from dstack_core._cli.context import Context, context
 from dstack_core._cli.remotes import remote_option
 from dstack_core._cli.render import table, write_json
+from dstack_core._ledger.records import MachineRecord
+from dstack_core.errors import ConflictError
 
 if TYPE_CHECKING:
     from dstack_core._engine.census import Census
-    from dstack_core._ledger.records import MachineRecord
+    from dstack_core._ledger.idle import IdleMachine
     from dstack_core.backend import Leftover
 
 COLUMNS: Final = ("machine", "run", "type", "region", "status", "price", "age", "cost")
@@ -37,13 +40,15 @@ FORMATS: Final[Mapping[str, Callable[[Any], str]]] = {
 @click.command()
 @remote_option("Of this remote; without it, of the default one, or this machine.")
 @click.option("--sweep", is_flag=True, help="End what was left behind: seen so twice, a minute apart.")
+@click.option("--release", is_flag=True, help="End those that wait for another run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def machines(remote: str | None, sweep: bool, as_json: bool) -> None:
+def machines(remote: str | None, sweep: bool, release: bool, as_json: bool) -> None:
     """Show the machines of a remote: their runs, prices per hour, and what they have cost so far.
 
     A machine that is lost costs nothing more; `dstack ps` goes on with its run. At the end stands what carries the
     label of a machine and has no record that explains it: machines, disks, addresses, spot requests. All of that ends
-    by itself, as a rule; --sweep sees to it.
+    by itself, as a rule; --sweep sees to it. A machine is idle while it waits for another run, as the remote's `idle`
+    says: its age and cost are those of its waiting.
     """
     from dstack_core._engine.census import census
     from dstack_core._engine.looks import look
@@ -52,10 +57,11 @@ def machines(remote: str | None, sweep: bool, as_json: bool) -> None:
     found = census(here.store, here.backend)
     ripe = look(here.remote.name, found.unexplained)
     ended = _sweep(here, ripe) if sweep else []
+    released = _release(here) if release else []
     now = time.time()
-    rows = [_of_record(one, now, lost=one.id in found.lost) for one in found.machines] + [
-        _of_leftover(one, now) for one in found.unexplained
-    ]
+    rows = [_of_record(one, now, lost=one.id in found.lost) for one in found.machines]
+    rows += [_of_idle(one, now, released=one.label in released) for one in found.idle]
+    rows += [_of_leftover(one, now) for one in found.unexplained]
     if as_json:
         write_json({"remote": here.remote.name, "machines": rows, "ended": [one.id for one in ended]})
     elif rows:
@@ -83,6 +89,18 @@ def _sweep(here: Context, ripe: list[Leftover]) -> list[Leftover]:
         if error is not None:
             print(f"warning: the {one.kind} {one.id} could not be ended: {error}", file=sys.stderr)
     return [one for one, error in done if error is None]
+
+
+def _release(here: Context) -> list[str]:
+    """The labels of those that a run has not taken meanwhile. Each ends within seconds, by itself."""
+    from dstack_core._ledger.idle import end, idle_machines
+
+    released = []
+    for document in idle_machines(here.store):
+        with contextlib.suppress(ConflictError):
+            end(here.store, document)
+            released.append(document.value.label)
+    return released
 
 
 def _tell(found: Census, ended: list[Leftover], *, sweep: bool) -> None:
@@ -113,6 +131,11 @@ def _of_record(record: MachineRecord, now: float, *, lost: bool) -> dict[str, An
         "age": age,
         "cost": record.cost(now),
     }
+
+
+def _of_idle(one: IdleMachine, now: float, *, released: bool) -> dict[str, Any]:
+    record = MachineRecord(one.label, one.run, one.offer.backend, one.offer, one.since, "idle")
+    return {**_of_record(record, now, lost=False), "status": "ending" if released else "idle", "until": one.until}
 
 
 def _of_leftover(one: Leftover, now: float) -> dict[str, Any]:

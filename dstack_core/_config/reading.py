@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TOP: Final = ("plugins", "default", "remotes", "settings")
 SWITCHES: Final = ("allow", "disable")
 REMOTE: Final = ("backend", "artifact_store", "secret_store", "executor", "container_executor")
-LIMITS: Final = ("machines", "lease", "max_duration", "machines_launch")
+LIMITS: Final = ("machines", "lease", "max_duration", "machines_launch", "idle")
 YES: Final = frozenset({"true", "yes", "on"})
 NO: Final = frozenset({"false", "no", "off"})
 HOME: Final = "local"

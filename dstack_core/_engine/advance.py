@@ -58,13 +58,15 @@ def advance(engine: Engine, view: RunView) -> None:
 
 
 def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int | None, number: int) -> None:
-    from dstack_core._engine.launch import launch  # not for `dstack ps` of a run that goes its way
+    # Not for `dstack ps` of a run that goes its way.
+    from dstack_core._engine.idle import take_idle
+    from dstack_core._engine.launch import launch
 
     if live and time.monotonic() < engine.scarce_until:
         return
     while wanted := missing(view, live, limit):
         try:
-            machine = launch(engine, view.run.name, wanted, number)
+            machine = take_idle(engine, view.run.name, wanted, number) or launch(engine, view.run.name, wanted, number)
         except CapacityError as error:
             if not live:
                 raise

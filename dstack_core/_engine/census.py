@@ -10,6 +10,7 @@ from typing import Final
 from dstack_core._ledger import documents
 from dstack_core._ledger.documents import DamagedError
 from dstack_core._ledger.identity import store_id
+from dstack_core._ledger.idle import IdleMachine, forget, idle_machines
 from dstack_core._ledger.machines import UNKNOWN, machine_key, machines
 from dstack_core._ledger.records import MachineRecord
 from dstack_core._ledger.runs import active_runs
@@ -21,6 +22,10 @@ NEW: Final = 120.0
 """Seconds in which a machine may be on its way, and not to be seen yet."""
 
 
+OVERDUE: Final = 3600.0
+"""Seconds after which a machine that should have stopped waiting is no better than one without a record."""
+
+
 @dataclass(frozen=True)
 class Census:
     """What there is.
@@ -30,12 +35,14 @@ class Census:
         unexplained: what carries this store's label, and has no such record.
         foreign: how many things carry the label of another store, which alone can explain them.
         lost: ids of `machines` that the backend does not have any more.
+        idle: what waits for another run.
     """
 
     machines: Sequence[MachineRecord]
     unexplained: Sequence[Leftover]
     foreign: int = 0
     lost: frozenset[str] = frozenset()
+    idle: Sequence[IdleMachine] = ()
 
 
 def census(store: ArtifactStore, backend: Backend) -> Census:
@@ -46,24 +53,37 @@ def census(store: ArtifactStore, backend: Backend) -> Census:
     found = list(backend.leftovers()) if isinstance(backend, SupportsLeftovers) else []
     own = store_id(store) if found else ""
     ours = [one for one in found if one.store == own]
-    known = {record.id: record for record in _active(store)}
+    waiting = {one.label: one for one in _waiting(store)}
+    known = {record.label: record for record in _active(store)}
     unexplained = []
     for one in ours:
+        if one.machine in waiting:
+            continue
         record = known.get(one.machine) or _record(store, one)
         if record is None:
             unexplained.append(one)
         else:
-            known[record.id] = record
+            known[record.label] = record
     every = sorted(known.values(), key=lambda record: record.created)
     there = {one.machine for one in ours if one.kind == "machine"}
     telling = isinstance(backend, SupportsLeftovers)
-    lost = frozenset(one.id for one in every if telling and one.id not in there and _is_old(one))
-    return Census(every, unexplained, len(found) - len(ours), lost)
+    lost = frozenset(one.id for one in every if telling and one.label not in there and _is_old(one))
+    idle = [one for one in waiting.values() if not telling or one.label in there]
+    for label in waiting.keys() - {one.label for one in idle}:
+        forget(store, label)  # it has ended without a word
+    return Census(every, unexplained, len(found) - len(ours), lost, idle)
 
 
 def _is_old(record: MachineRecord) -> bool:
     """Whether a backend that tells what it has would tell of this machine by now."""
     return time.time() - record.created > NEW
+
+
+def _waiting(store: ArtifactStore) -> Iterator[IdleMachine]:
+    """Machines that wait for another run. One that is long overdue explains nothing any more."""
+    for document in idle_machines(store):
+        if time.time() < document.value.until + OVERDUE:
+            yield document.value
 
 
 def _active(store: ArtifactStore) -> Iterator[MachineRecord]:

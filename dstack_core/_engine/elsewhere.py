@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -20,10 +22,15 @@ from dstack_core.errors import NotFoundError
 from dstack_core.models import Launch
 
 CORE: Final = "dstack-core"
+KIND: Final = "DSTACK_KIND"
+"""Environment of a runner on such a machine: its kind."""
 
 
 class Elsewhere:
     """Turns launches into those of machines that are other computers. What they share is made once.
+
+    Attributes:
+        kind: a digest of that: machines of one kind can stand in for each other.
 
     Raises:
         InputError, PluginError, StoreError: from its making, for reasons of `stored_bundle` and of the plugins.
@@ -36,6 +43,8 @@ class Elsewhere:
         self._limits = remote.limits
         self._bundle = stored_bundle(store, [CORE, *(distribution for _, distribution, _ in parts)])
         self._config = json.dumps(_config(remote, {name: told for name, _, told in parts if told}))
+        about = f"{self._bundle.digest} {self._config}"
+        self.kind = os.environ.get(KIND) or hashlib.sha256(about.encode()).hexdigest()[:32]
 
     def launch(self, machine: str, run: str, argv: tuple[str, ...], env: dict[str, str]) -> Launch:
         """The launch of a machine whose record is in the store."""
@@ -44,7 +53,7 @@ class Elsewhere:
             machine,
             run,
             argv,
-            {**env, VARIABLE: f"{self._bundle.digest} {self._bundle.size}"},
+            {**env, VARIABLE: f"{self._bundle.digest} {self._bundle.size}", KIND: self.kind},
             linked(self._store, self._bundle),  # whoever follows a run may launch machines for days
             self._config,
             self._limits.lease,

@@ -23,19 +23,21 @@ class Limits:
         lease: after which a machine ends itself that nobody keeps alive, and is taken for lost.
         max_duration: after which a machine ends in any case; None: never.
         machines_launch: whether a machine launches the next one of its run; else only commands do.
+        idle: for which a machine waits for another run when its own is over.
     """
 
     machines: int | None = None
     lease: float = LEASE
     max_duration: float | None = None
     machines_launch: bool = True
+    idle: float = 0.0
 
     @classmethod
     def of(cls, config: Config, remote: str) -> Limits:
         """What the config says. Raises InputError."""
         written = config.limits(remote)
         found: dict[str, object] = {"machines_launch": config.switch(remote, "machines_launch", default=True)}
-        for name, read in (("machines", _count), ("lease", _lease), ("max_duration", _duration)):
+        for name, read in (("machines", _count), ("lease", _lease), ("max_duration", _duration), ("idle", _duration)):
             if name in written:
                 try:
                     found[name] = read(written[name])

@@ -35,7 +35,7 @@ def _checked(engine: Engine, view: RunView, machine: MachineRecord) -> MachineRe
         return machine
     if _lives(engine, machine):
         return machine
-    engine.backend.terminate(machine.id, machine.handle)  # what it started may have outlived it
+    engine.backend.terminate(machine.label, machine.handle)  # what it started may have outlived it
     work = dstack_home() / "work" / machine.id
     if work.exists():  # then it was this very machine
         _sweep(engine, view, machine)
@@ -49,7 +49,7 @@ def _checked(engine: Engine, view: RunView, machine: MachineRecord) -> MachineRe
 
 def _lives(engine: Engine, machine: MachineRecord) -> bool:
     distant = engine.backend.distant
-    if engine.backend.state(machine.id, machine.handle) != "gone":
+    if engine.backend.state(machine.label, machine.handle) != "gone":
         return not (distant and engine.pulses.is_lost(machine, engine.remote.limits.lease))
     young = time.time() - machine.created < (DISTANT_BOOT if distant else BOOT)
     return machine.status == "intent" and young and machine.handle is None

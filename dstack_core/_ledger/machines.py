@@ -45,8 +45,12 @@ def count_machines(store: ArtifactStore, run: str) -> int:
 
 def intend(store: ArtifactStore, run: str, offer: Offer, number: int, now: float) -> Document[MachineRecord]:
     """Record that a machine is about to be asked for. Raises ConflictError when somebody else just did."""
-    machine = MachineRecord(f"{number}-{os.urandom(8).hex()}", run, offer.backend, offer, now)
-    return documents.create(store, machine_key(run, machine.id), machine)
+    return record(store, MachineRecord(f"{number}-{os.urandom(8).hex()}", run, offer.backend, offer, now))
+
+
+def record(store: ArtifactStore, machine: MachineRecord) -> Document[MachineRecord]:
+    """Write its first record. Raises ConflictError when the run has a machine of that number."""
+    return documents.create(store, machine_key(machine.run, machine.id), machine)
 
 
 def machines(store: ArtifactStore, run: str) -> Iterator[Document[MachineRecord]]:

@@ -119,12 +119,13 @@ class MachineRecord:
     """One acquired offer. Written before the call that may create the machine.
 
     Attributes:
-        id: random; also the label on the machine and the idempotency token of the call.
+        id: random; also the idempotency token of the call that made it, and its label if it was made for this run.
         status: `intent` (may exist), `up` (its runner registered), `gone`.
         handle: how the backend knows it, when the call that made it returned.
         peak_memory: bytes that its runner had at most; None when it did not end by itself.
         beats: how often its runner gave a sign of life, on a machine that is another computer.
         reason: why it ended without a runner, if it could tell.
+        born: the id with which it was launched, if that was for another run, after which it waited for the next.
     """
 
     id: str
@@ -138,6 +139,12 @@ class MachineRecord:
     peak_memory: int | None = None
     beats: int = 0
     reason: str | None = None
+    born: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What it carries as a label, and its backend finds it by."""
+        return self.born or self.id
 
     def cost(self, now: float) -> float:
         """USD that it has cost until now, by its offer's price."""

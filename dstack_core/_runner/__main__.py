@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from dstack_core._runner.keeper import keep
@@ -13,13 +14,24 @@ def main() -> int:
     gc.set_threshold(100_000, 50, 100)  # imports make many objects and no garbage
     sys.setswitchinterval(0.0005)  # its threads mostly wait for the disk: a job must not wait for the trace of another
     run, machine, remote = sys.argv[1:]
+    ear, mouth = os.pipe()
 
-    def serve() -> int:
+    def work() -> int:
         from dstack_core._runner.serve import serve
 
-        return serve(run, machine, remote)
+        following = serve(run, machine, remote)
+        if following:
+            os.write(mouth, " ".join(following).encode())
+        return 0
 
-    return keep(serve)
+    code = keep(work)
+    os.close(mouth)
+    following = os.read(ear, 4096).decode().split()
+    if code == 0 and following:  # as if the machine had just been launched for that run
+        os.environ["DSTACK_MACHINE"] = following[1]
+        argv = [sys.executable, "-m", "dstack_core._runner", *following, remote]
+        os.execv(sys.executable, argv)  # noqa: S606
+    return code
 
 
 if __name__ == "__main__":

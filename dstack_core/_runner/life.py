@@ -22,6 +22,15 @@ LONGEST: Final = 30.0
 """Seconds between two signs of life; a quarter of the lease, if that is shorter."""
 
 
+def extend_life(lease: float) -> None:
+    """By so many seconds from now: what the machine was told before counts until the new word is there as a whole."""
+    file = Path(os.environ[LIFE])
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    draft = file.with_suffix(".new")
+    draft.write_text(f"{int(uptime + lease)}\n")
+    draft.replace(file)
+
+
 class Life:
     """Gives signs of life in the store, and for each that is stored, extends the machine's life.
 
@@ -38,7 +47,6 @@ class Life:
         self._run = run
         self._machine = machine
         self._lost = lost
-        self._file = Path(os.environ[LIFE])
         self.lease = float(os.environ[LEASE])
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._live, name="life", daemon=True)
@@ -55,7 +63,7 @@ class Life:
             now = time.monotonic()
             try:
                 beat(self._store, self._run, self._machine)
-                self._extend()
+                extend_life(self.lease)
                 last = now
                 self._touch_bundle()
             except ConflictError as error:
@@ -66,13 +74,6 @@ class Life:
                     self._lost(f"the store cannot be reached: {error}")
                     return
             self._stopped.wait(min(self.lease / 4, LONGEST))
-
-    def _extend(self) -> None:
-        """From now: what it was told before counts until the new word is there as a whole."""
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-        draft = self._file.with_suffix(".new")
-        draft.write_text(f"{int(uptime + self.lease)}\n")
-        draft.replace(self._file)
 
     def _touch_bundle(self) -> None:
         """The next machine is to start from it, too."""

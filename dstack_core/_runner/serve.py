@@ -22,8 +22,8 @@ from dstack_core.home import dstack_home
 from dstack_core.models import RunEvent
 
 
-def serve(run: str, machine: str, remote_name: str) -> int:
-    """Work for a run until nothing is left to do; the exit code."""
+def serve(run: str, machine: str, remote_name: str) -> tuple[str, str] | None:
+    """Work for a run until nothing is left to do. The next run, and the machine's id there, if it is kept for that."""
     umask = os.umask(0o077)
     remote = find_remote(remote_name)
     plugins = Plugins.of_user()
@@ -31,7 +31,7 @@ def serve(run: str, machine: str, remote_name: str) -> int:
     try:
         record = register(store, run, machine)
     except ConflictError:
-        return 0
+        return None
     view = RunView(store, run)
     observers = plugins.observers()
     executors = Executors(plugins, remote)
@@ -72,7 +72,11 @@ def serve(run: str, machine: str, remote_name: str) -> int:
     if outpost:
         outpost.leave()
     observers.close(5.0)
-    return 0
+    if outpost is None or runner.interrupted or not remote.limits.idle:
+        return None
+    from dstack_core._runner.standby import Standby
+
+    return Standby(store, record, lambda: runner.interrupted).wait(remote.limits.idle)
 
 
 def _blame(plugins: Plugins, error: BaseException) -> PluginError | None:

@@ -126,3 +126,22 @@ def test_a_machine_that_is_cut_off_ends_itself(elsewhere: Elsewhere):
     elsewhere.project.dstack("stop", run, "--yes")
     assert elsewhere.view(run).run.status == "stopped"
     assert [attempt.status for attempt in elsewhere.job(run, "hold").attempts] == ["interrupted"]
+
+
+@pytest.mark.parametrize("limits", [{"lease": "30s", "idle": "10m"}])
+def test_the_next_run_takes_a_machine_that_waits_for_it(elsewhere: Elsewhere):
+    """It begins at once; what else is like that machine has to be the same kind. In the end it is released."""
+    elsewhere.project.workflows(PIPELINE)
+    first = elsewhere.submit("data")
+    elsewhere.finished(first)
+    waiting = elsewhere.wait_for(lambda: elsewhere.waiting(), "the machine to wait")
+    assert [row["run"] for row in waiting] == [first]
+    second = elsewhere.submit("--force", "data")
+    assert elsewhere.finished(second).run.status == "done"
+    (before,), (machine,) = elsewhere.machines(first), elsewhere.machines(second)
+    assert (machine.born, machine.handle, machine.label) == (before.id, before.handle, before.id)
+    assert (before.status, before.ended <= machine.created) == ("gone", True)
+    elsewhere.wait_for(lambda: [row["run"] for row in elsewhere.waiting()] == [second], "it to wait again")
+    elsewhere.project.dstack("machines", "--release")
+    elsewhere.aws.wait_for_state(before.handle, "terminated")
+    assert json.loads(elsewhere.project.dstack("machines", "--json").out)["machines"] == []

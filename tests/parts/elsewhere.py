@@ -73,8 +73,10 @@ class Elsewhere:
 
     def submit(self, *arguments: str) -> str:
         """The name of a new run, which nobody follows."""
+        before = set(self.runs())
         self.project.dstack("run", "-r", "-d", *arguments)
-        return self.runs()[0]
+        (new,) = set(self.runs()) - before
+        return new
 
     def runs(self) -> list[str]:
         return [info.key.split("/")[1] for info in self.store.list("runs/") if info.key.endswith("/run.json")]
@@ -91,6 +93,11 @@ class Elsewhere:
 
     def machines(self, run: str) -> list[MachineRecord]:
         return [document.value for document in machines(self.store, run)]
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Machines that wait for another run, as `dstack machines` tells of them."""
+        rows = json.loads(self.project.dstack("machines", "--json").out)["machines"]
+        return [row for row in rows if row["status"] == "idle"]
 
     def log(self, run: str, job: str, attempt: int = 1) -> str:
         reader = LogReader(self.store, log_prefix(run, job, attempt))

@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from dstack_core._engine.census import NEW, census, end_all
+from dstack_core._engine.census import NEW, OVERDUE, census, end_all
 from dstack_core._engine.looks import APART, look
 from dstack_core._ledger.documents import create
 from dstack_core._ledger.identity import store_id
+from dstack_core._ledger.idle import IdleMachine, forget, idle_machines, offer_itself, take
 from dstack_core._ledger.machines import gone, intend, machine_key
 from dstack_core._ledger.records import RunRecord
 from dstack_core._ledger.runs import run_key
@@ -84,6 +85,35 @@ def test_a_machine_whose_run_is_not_active_any_more_is_told(store, backend):
     machine = intend(store, "old-1", OFFER, 0, time.time()).value
     backend.has = [of(store, machine.id, run="old-1")]
     assert list(census(store, backend).machines) == [machine]
+
+
+def test_a_machine_that_waits_for_another_run_is_explained(store, backend):
+    over = intend(store, "old-1", OFFER, 0, time.time()).value
+    gone(store, "old-1", over.id, time.time())
+    waiting = IdleMachine(over.id, "old-1", OFFER, "i-1", "kind", time.time(), time.time() + 60)
+    document = offer_itself(store, waiting)
+    backend.has = [of(store, over.id, run="old-1"), of(store, over.id, "disk", run="old-1", id="vol-1")]
+    found = census(store, backend)
+    assert (list(found.machines), list(found.unexplained), list(found.idle)) == ([], [], [waiting])
+    taken = take(store, document, "x-1", 0, time.time())
+    forget(store, over.id)
+    store.write("index/active/a-b/x-1", b"")
+    create(store, run_key("x-1"), RunRecord("x-1", "a-b", "ann", "train", "", time.time(), "box"))
+    found = census(store, backend)
+    assert (list(found.machines), list(found.unexplained), list(found.idle)) == ([taken], [], [])
+
+
+def test_a_machine_that_ended_while_it_waited_is_forgotten(store, backend):
+    offer_itself(store, IdleMachine("0-abc", "old-1", OFFER, "i-1", "kind", time.time(), time.time() + 60))
+    assert list(census(store, backend).idle) == []
+    assert list(idle_machines(store)) == []
+
+
+def test_one_that_should_have_stopped_waiting_long_ago_is_left_behind(store, backend):
+    long_ago = time.time() - OVERDUE - 1
+    offer_itself(store, IdleMachine("0-abc", "old-1", OFFER, "i-1", "kind", long_ago - 60, long_ago))
+    backend.has = [of(store, "0-abc", run="old-1")]
+    assert list(census(store, backend).unexplained) == backend.has
 
 
 def test_what_no_live_record_explains_is_left_behind(store, machine, backend):
