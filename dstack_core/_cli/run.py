@@ -52,6 +52,8 @@ def _run(context: Context, target: Target) -> int:
             _print_json(context, view.run)
         elif not view.finished:
             print(f"Follow it: dstack logs -a {view.run.name}", file=sys.stderr)
+            if any(job.spec.ports for job in view.plan.jobs):
+                print(f"Open it: dstack open {view.run.name}", file=sys.stderr)
         return 0
     try:
         code = _attach(context, view, quiet=as_json, interrupted=bool(interrupted))

@@ -43,7 +43,8 @@ def end(project):
 
 
 def test_address_is_said_when_it_answers(served):
-    served.dstack("run", "-d", "serve")
+    said = served.dstack("run", "-d", "serve").err
+    assert f"Open it: dstack open {served.run()}\n" in said
     opening = served.start("open", served.run())
     served.reached("serve")
     assert opening.poll() is None
