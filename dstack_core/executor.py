@@ -29,6 +29,8 @@ class Task:
     Attributes:
         label: unique for this attempt; the executor marks what it starts with it, so that it can be found again.
         argv: the command; `script`, when given, is a file of mode 0600 whose path is appended to it.
+        image_command: `argv` are arguments of the image's own entry point; empty: the image's own arguments are taken.
+        image_folder: it works in the image's own folder, if that has one, and not in `working_dir`.
         root: the checkout. `scratch`: a private folder beside it for the executor's own files; both go afterwards.
         spare: a folder beside those of all attempts of a runner, which goes with the runner: an executor may keep there
             what it made for one attempt, for the next. Not made yet; None: there is none.
@@ -70,6 +72,8 @@ class Task:
     ports: tuple[int, ...] = ()
     inner_ports: tuple[int, ...] = ()
     places: Mapping[str, Path] = field(default_factory=dict)
+    image_command: bool = False
+    image_folder: bool = False
     progress: Callable[[int, int], None] = _tell_nobody
 
 

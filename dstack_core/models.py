@@ -179,7 +179,9 @@ class JobSpec:
 
     Attributes:
         argv: the command, without secrets: other users can read it. When `script` is not empty, the path of a
-            private file that holds it is appended.
+            private file that holds it is appended. `${{ run.args }}` alone stands for as many arguments as there are.
+        image_command: `argv` are arguments of the image's own entry point, or it has its own if there are
+            none; it works in the image's own folder, unless a `working_dir` is given.
         script: program text for `argv`; `${{ }}` templates are filled in by the runner, quoted for a shell.
         env: added to the job's environment; templates are filled in as they are.
         working_dir: relative to the root of the checkout; None: the root.
@@ -211,6 +213,7 @@ class JobSpec:
     registry_auth: RegistryAuth | None = None
     page: str = ""
     edits: bool = False
+    image_command: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The base key: what makes two jobs the same job, apart from the code.
 
 In the key: this module's format, repository, workflow, values of the matrix, provider, command, script, environment,
-arguments, python, image and its digest, working folder, number of ports, paths of artifacts, executor; and the inputs,
-each as path and tree digest.
+arguments, python, image, its digest and whether its own command runs, working folder, number of ports, paths of
+artifacts, executor; and the inputs, each as path and tree digest.
 
 Not in the key, because the result does not depend on it or must not:
 resources (a larger machine gives the same result), retry and max_duration (they decide whether there is a result),
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from dstack_core._ledger.traces import Input
 from dstack_core._plan.job import PlannedJob
-from dstack_core.models import Artifact, Port
+from dstack_core.models import Artifact, JobSpec, Port
 
 FORMAT: Final = 1
 """Raise it when equal definitions come to mean something else: nothing older is then reused."""
@@ -41,6 +41,7 @@ def definition(job: PlannedJob) -> dict[str, Any]:
         "ad_hoc": job.ad_hoc,
         "provider": job.provider,
         "argv": list(spec.argv),
+        **_of_image(spec),
         "script": spec.script,
         "env": dict(spec.env),
         "args": list(spec.args),
@@ -52,6 +53,10 @@ def definition(job: PlannedJob) -> dict[str, Any]:
         "artifacts": sorted(_declared(artifact.path) for artifact in spec.artifacts),
         "executor": spec.executor,
     }
+
+
+def _of_image(spec: JobSpec) -> dict[str, bool]:
+    return {"image_command": True, "image_folder": spec.working_dir is None} if spec.image_command else {}
 
 
 def _ports(ports: Sequence[Port]) -> int | list[int | None]:

@@ -193,8 +193,7 @@ class Plugins(World):
         return settings_for(owner, entry.name, entry.settings, given)
 
     def _find(self, kind: Kind, name: str) -> tuple[Listed, Entry[Any]]:
-        owner = self.named(name)
-        entry = None if owner is None or self._known_without(owner, kind) else self._entry(owner, kind, name)
+        owner, entry = self._by_name(kind, name)
         others = [p for p in self._others(kind, name, owner, search=entry is None) if p != owner]
         if owner is not None and entry is not None:
             others.insert(0, owner)
@@ -207,6 +206,18 @@ class Plugins(World):
             if entry is not None:
                 return other, entry
         raise self._missing(kind, name)
+
+    def _by_name(self, kind: Kind, name: str) -> tuple[Listed | None, Entry[Any] | None]:
+        """The plugin that is named after the capability, as its distribution would be (`provider-docker`) or plainly;
+        and its entry, if it has one of that kind. Then no other has to be looked into."""
+        owner = None
+        for called in (f"{kind.prefix}{name}".removeprefix("dstack-"), name):
+            owner = self.named(called) or owner
+            if owner is not None and not self._known_without(owner, kind):
+                entry = self._entry(owner, kind, name)
+                if entry is not None:
+                    return owner, entry
+        return owner, None
 
     def _findings(self) -> dict[Listed, Finding]:
         """What is known of each usable plugin; what is not known is found out, in processes of their own."""

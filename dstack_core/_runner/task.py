@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -21,6 +22,7 @@ from dstack_core.models import RegistryAuth
 SECRET: Final = "secrets."  # noqa: S105  the beginning of a reference
 MARK: Final = "${{"
 """Where a template begins. Few jobs have any, and the module that fills them in is slow to import."""
+_ARGS: Final = re.compile(r"\s*\$\{\{\s*run[._]args\s*\}\}\s*")
 
 
 class Values:
@@ -109,7 +111,12 @@ class Values:
 
     def argv(self) -> tuple[str, ...]:
         """The command."""
-        return tuple(_filled(text, self._templates, "plain") for text in self._job.spec.argv)
+        return tuple(word for text in self._job.spec.argv for word in self._words(text))
+
+    def _words(self, text: str) -> Sequence[str]:
+        if MARK in text and _ARGS.fullmatch(text):
+            return self._job.spec.args
+        return [_filled(text, self._templates, "plain")]
 
     def registry_auth(self) -> RegistryAuth | None:
         """Who asks for the image."""
@@ -183,5 +190,7 @@ def fill_task(
         ports=values.ports,
         inner_ports=values.inner_ports,
         places=workspace.places,
+        image_command=spec.image_command,
+        image_folder=spec.image_command and spec.working_dir is None,
         progress=progress,
     )

@@ -36,10 +36,12 @@ class ProviderSuite:
     Attributes:
         examples: for each, the YAML properties of a workflow with this provider: all kinds that exist.
         invalid: properties that must be refused.
+        image: of the workflows; None: they have none.
     """
 
     examples: Sequence[Mapping[str, Any]] = ()
     invalid: Sequence[Mapping[str, Any]] = ()
+    image: str | None = None
 
     @pytest.fixture
     def provider(self) -> Provider:
@@ -57,6 +59,7 @@ class ProviderSuite:
                 provider="p",
                 env={"A": "1", "B": "${{ run.name }}"},
                 python="3.11",
+                image=self.image,
                 working_dir="sub",
                 ports=(Port(), Port(8080, 80, "web")),
                 artifacts=(ArtifactSpec("data"), ArtifactSpec("model", mount=True)),
@@ -98,7 +101,7 @@ class ProviderSuite:
         for workflow in workflows:
             spec = provider.job_spec(workflow)
             assert isinstance(spec, JobSpec)
-            assert spec.argv
+            assert spec.argv or spec.image_command
             assert all(isinstance(word, str) and word for word in spec.argv)
             assert isinstance(spec.script, str)
 
@@ -111,7 +114,7 @@ class ProviderSuite:
             assert spec.ports[len(spec.ports) - len(workflow.ports) :] == workflow.ports
             assert (spec.args, spec.python, spec.working_dir) == (workflow.args, workflow.python, workflow.working_dir)
             assert (spec.requirements, spec.retry) == (workflow.resources, workflow.retry)
-            assert spec.max_duration == workflow.max_duration
+            assert (spec.max_duration, spec.image) == (workflow.max_duration, workflow.image)
 
     def test_a_job_spec_survives_json(self, provider: Provider, workflows: list[Workflow]) -> None:
         """It is stored with the run."""

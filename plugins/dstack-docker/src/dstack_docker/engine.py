@@ -23,6 +23,8 @@ LABEL: Final = "dstack.attempt"
 """Every container of ours has it, with the attempt's label as value."""
 ANSWER: Final = 60
 """Seconds within which an engine answers."""
+USUAL: Final = ("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
+"""PATH of an image that names none."""
 PATIENCE: Final = 60.0
 """Seconds for an engine that was there to come back: it may be restarting."""
 
@@ -147,6 +149,15 @@ def ignoring_missing(act: Callable[[], object]) -> bool:
             return False
         raise
     return True
+
+
+def has_program(engine: Engine, container: str, name: str) -> bool:
+    """Whether a container, running or not, has a program of that name where its image looks for some."""
+    api = engine.api
+    env = api.inspect_container(container)["Config"]["Env"] or ()
+    paths = [value for key, _, value in (variable.partition("=") for variable in env) if key == "PATH"]
+    place = f"{api.base_url}/v{api.api_version}/containers/{container}/archive"
+    return any(api.head(place, params={"path": f"{folder}/{name}"}).ok for folder in (paths or USUAL)[0].split(":"))
 
 
 def _of_context() -> str | None:

@@ -13,7 +13,7 @@ from requests.exceptions import RequestException
 
 from dstack_core.errors import DstackError, JobError
 from dstack_core.executor import Execution, LostError, Task
-from dstack_docker.engine import Engine, ignoring_missing
+from dstack_docker.engine import Engine, has_program, ignoring_missing
 from dstack_docker.stream import Stream
 
 ASK: Final = ["sh", "-c", "kill -TERM -1; kill -CONT -1"]
@@ -24,6 +24,8 @@ FLUSH: Final = 1.0
 """Seconds for the last output of a job that was ended."""
 BY_ENGINE: Final = (137, 143)
 """Exit codes of what an engine ends when it is stopped itself."""
+NO_PROGRAM: Final = 127
+"""Exit code of who could not start a program."""
 LEAVING: Final = 0.5
 """Seconds from the end of its containers to the end of an engine that is stopped."""
 GONE: Final = "the Docker engine stopped while the job ran"
@@ -40,6 +42,7 @@ class DockerExecution(Execution):
         self._container = container
         self._ended = ended
         self._memory = task.requirements.memory
+        self._image = task.image
         self._lock = threading.Lock()
         self._closed = False
         self._over = threading.Event()
@@ -48,6 +51,7 @@ class DockerExecution(Execution):
         self._killed = False
         self._lost: str | None = None
         self._out_of_memory = False
+        self._lacks_shell = False
         ask = {"stdout": 1, "stderr": 1, "stream": 1}
         with engine.speaking("the container's output cannot be had"):
             self._stream = Stream(engine.patient.attach_socket(container, ask), task.stdout, task.stderr)
@@ -98,9 +102,9 @@ class DockerExecution(Execution):
 
     def cause(self) -> str | None:
         """See `Execution.cause`."""
-        if not self._out_of_memory:
-            return None
-        return f"out of memory (limit {_size(self._memory)})" if self._memory else "out of memory"
+        if self._out_of_memory:
+            return f"out of memory (limit {_size(self._memory)})" if self._memory else "out of memory"
+        return f"the image {self._image} has no `sh`, with which every job begins" if self._lacks_shell else None
 
     # --- how it ended -----------------------------------------------------------------------------------------------
 
@@ -129,6 +133,7 @@ class DockerExecution(Execution):
             self._lost = GONE
             self._engine.await_return()
         else:
+            self._lacks_shell = code == NO_PROGRAM and not has_program(self._engine, self._container, "sh")
             self._code = code
 
     def _is_leaving(self) -> bool:

@@ -24,6 +24,7 @@ from dstack_docker.images import Images
 from dstack_docker.launcher import CACHE, CHECKOUT, SCRATCH, launch_command, write_launcher
 from dstack_docker.leftovers import remove_leftovers
 from dstack_docker.ownership import Ownership
+from dstack_docker.program import Program, check_folder
 from dstack_docker.python import Pythons
 
 TAKEN: Final = (CHECKOUT, SCRATCH, CACHE, "/proc", "/sys", "/dev")
@@ -90,12 +91,13 @@ class DockerExecutor(Executor):
     def _start(self, task: Task) -> Execution:
         if self._tidied.acquire(blocking=False):  # by the first job, once
             remove_leftovers(self._engine)
-        folder = self._check(task)
+        check_folder(task)
         task = replace(task, image=task.image or self.default_image)
         image = self._images.get(task.image or "", task.image_digest, task.registry_auth, task.progress)
+        program = Program.of(task, image["Config"] or {})
         owner = self._ownership(task, image)
         try:
-            write_launcher(task, folder)
+            write_launcher(replace(task, argv=program.argv), program.folder)
         except OSError as error:
             raise JobError(f"cannot make the job's environment: {error}", hint="is the disk full?") from error
         self._pythons.prepare(task, image["Id"])
@@ -122,15 +124,6 @@ class DockerExecutor(Executor):
         with self._engine.speaking():
             left = self._engine.api.containers(all=True, filters={"label": f"{LABEL}={label}"})
             return sum(remove(self._engine, container["Id"]) for container in left)
-
-    def _check(self, task: Task) -> str:
-        """The job's folder in its container. Raises JobError."""
-        if not os.path.isdir(task.root / task.working_dir):
-            raise JobError(
-                f"working_dir {task.working_dir!r} is no folder of the repository",
-                hint="make it, add a file to it (git keeps no empty folders), or correct `working_dir:`",
-            )
-        return posixpath.normpath(posixpath.join(CHECKOUT, task.working_dir))
 
     def _ownership(self, task: Task, image: Mapping[str, Any]) -> Ownership | None:
         if self._containers.user is not None:
