@@ -43,6 +43,7 @@ COUNTS_IN_SPEC = {
     "artifacts": (ArtifactSpec("data2"),),
     "executor": None,
     "image_digest": "sha256:" + "1" * 64,
+    "image_command": True,
 }
 COUNTS_NOT_IN_SPEC = {
     "requirements": Requirements(cpu=4, gpu=Gpu(2)),
