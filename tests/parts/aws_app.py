@@ -13,6 +13,7 @@ import aws_moto
 from aws_accounts import Accounts
 from aws_calls import Response, error_code, failure, read
 from aws_instances import Instances
+from aws_quotas import Quotas
 from aws_spot import Market, close_requests
 from aws_tokens import Tokens
 from cloud_events import Call, Events
@@ -34,6 +35,7 @@ class App:
         self.events = Events()
         self.faults = Faults()
         self.market = Market()
+        self.quotas = Quotas()
         self._tokens = Tokens()
         self._moto = DomainDispatcherApplication(create_backend_app)
         aws_moto.mend(instances, self.market)
@@ -75,6 +77,8 @@ class App:
         with self._state:
             if known := self._tokens.find(call):
                 return known
+            if call.action == "ListServiceQuotas":
+                return self.quotas.answer(call)
             if call.service != "ec2":
                 return self._ask(call, environ)
             asks = call.action.startswith("Describe")

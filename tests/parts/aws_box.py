@@ -141,6 +141,10 @@ class Account:
         """Spot price of an instance type, in dollars per hour."""
         self._tell("price", kind=kind, price=price, zone=zone)
 
+    def set_quota(self, code: str, value: float) -> None:
+        """How many vCPUs of the machines of this quota the account may have, in every region."""
+        self._tell("quota", code=code, value=value)
+
     def events(self, after: int = 0) -> list[dict[str, Any]]:
         """All calls in this account: fields of `cloud_events.Call`."""
         return list(self._tell("events", after=after))

@@ -61,6 +61,10 @@ class Verbs:
         with self._state:
             self._app.market.set_price(account, kind, price, zone)
 
+    def quota(self, account: str, code: str, value: float) -> None:
+        with self._state:
+            self._app.quotas.set(account, code, value)
+
     def leftovers(self, account: str) -> list[str]:
         with self._state:
             for backend in ec2_backends[account].values():

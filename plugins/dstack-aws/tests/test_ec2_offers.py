@@ -84,6 +84,30 @@ def test_a_disk_as_large_as_a_job_asks_for_is_paid(backend):
     assert first.price == pytest.approx(0.0208 + 10 * DISK, abs=1e-5)
 
 
+def test_what_is_larger_than_its_quota_is_not_offered_and_it_is_said_how_to_ask_for_more(forgetful, backend, shared):
+    shared.set_quota("L-DB2E81BA", 0)
+    found = backend().offers(Requirements(gpu=Gpu(1)))
+    assert not found.fitting
+    (told,) = [line for line in found.rejected if line.startswith("g5.xlarge")]
+    assert "has 4 vCPUs, and the account's quota of such machines in us-east-1 is 0" in told
+    assert "--quota-code L-DB2E81BA --desired-value 4 --region us-east-1" in told
+    (spot, *_) = backend().offers(Requirements(gpu=Gpu(1), interruptible=True)).fitting
+    assert (spot.name, spot.spot) == ("g5.xlarge", True), "spot machines have a quota of their own"
+    before = shared.events()
+    assert backend().offers(Requirements(cpu=2)).fitting[0].name == "t3.small"
+    assert not [call for call in shared.events(before[-1]["number"]) if call["action"] == "ListServiceQuotas"]
+    shared.set_quota("L-DB2E81BA", 640)
+
+
+def test_who_may_not_ask_for_quotas_is_told_once(forgetful, backend, shared, caplog):
+    fault = shared.fault("ListServiceQuotas", "AccessDeniedException", count=-1)
+    for _ in range(2):
+        assert backend().offers(Requirements(gpu=Gpu(1))).fitting
+    assert shared.lift(fault) == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "quotas in us-east-1" in caplog.text
+
+
 def test_spot_prices_are_those_of_the_zone(forgetful, backend, shared):
     shared.set_price("t3.small", 0.004)
     shared.set_price("t3.small", 0.003, "us-east-1c")

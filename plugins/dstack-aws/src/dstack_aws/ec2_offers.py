@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dstack_aws.ec2_prices import Prices
+from dstack_aws.ec2_quotas import quota_of, too_small
 from dstack_aws.ec2_region import Region
 from dstack_aws.ec2_shapes import Shape, shapes
 from dstack_core.backend import Offers
@@ -35,17 +36,23 @@ class Market:
         # /dev/shm is memory.
         wanted = replace(wanted, memory=max(wanted.memory or 0, wanted.shm_size or 0) or None)
         candidates: list[Offer] = []
-        unpriced: dict[str, str] = {}
+        refused: dict[str, str] = {}
         for region in regions:
             spot = self._prices.spot(region) if wanted.interruptible else {}
             for shape in self._shapes(region):
                 found = list(self._of(region, shape, wanted, spot.get(shape.name, {})))
-                candidates += found
-                if not found and _would_do(shape, wanted):
+                would_do = _would_do(shape, wanted)
+                if not found and would_do:
                     hint = f"dstack config set settings.ec2.prices '{{{shape.name}: USD}}'"
-                    unpriced[shape.name] = f"{shape.name}: no price is known; {hint}"
+                    refused[shape.name] = f"{shape.name}: no price is known; {hint}"
+                # Only of what would do anyway is the quota asked for.
+                allowed, reason = _within_quotas(region, shape, found) if would_do else (found, None)
+                if reason and not any(satisfies(offer, wanted) for offer in allowed):
+                    refused[shape.name] = f"{shape.name}: {reason}"
+                candidates += allowed
         chosen = choose(candidates, wanted)
-        rejected = [*chosen.rejected, *list(unpriced.values())[:TOLD]]
+        taken = {offer.name for offer in chosen.fitting}
+        rejected = [*chosen.rejected, *[told for name, told in refused.items() if name not in taken][:TOLD]]
         if not chosen.fitting and not rejected:
             rejected = [f"{' and '.join(one.name for one in regions)}: no such machine type in the zones to use"]
         return Offers(chosen.fitting, rejected)
@@ -67,6 +74,18 @@ class Market:
                 yield replace(offer, price=round(price + extra, 6))
             if zone in spot and shape.spot:
                 yield replace(offer, price=round(spot[zone] + extra, 6), spot=True)
+
+
+def _within_quotas(region: Region, shape: Shape, found: Sequence[Offer]) -> tuple[list[Offer], str | None]:
+    """Those offers that no quota rules out, and why it rules out the others."""
+    allowed, reason = [], None
+    for spot in sorted({offer.spot for offer in found}):
+        quota = quota_of(region, shape, spot=spot)
+        if quota is not None and shape.cpu > quota.limit:
+            reason = reason or too_small(region, shape, quota)
+        else:
+            allowed += [offer for offer in found if offer.spot == spot]
+    return allowed, reason
 
 
 def _would_do(shape: Shape, wanted: Requirements) -> bool:

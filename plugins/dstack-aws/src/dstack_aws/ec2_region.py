@@ -17,14 +17,15 @@ VARIABLE: Final = "AWS_ENDPOINT_URL_EC2"
 
 
 class Region:
-    """Calls of one region. Attributes: name; `ec2`, `ssm`, `pricing`: the services."""
+    """Calls of one region. Attributes: name; `ec2`, `ssm`, `quotas`, `pricing`: the services."""
 
     def __init__(self, account: Account, name: str, patience: float) -> None:
         self.name = name
         self._account = replace(account, region=name)
         self.ec2 = self._calls("ec2", f"EC2 in {name}", patience)
         self.ssm = self._calls("ssm", f"Systems Manager in {name}", patience)
-        # Not worth a wait: there are other prices.
+        # Neither is worth a wait: EC2 itself says when a quota is used up, and there are other prices.
+        self.quotas = self._calls("service-quotas", f"Service Quotas in {name}", 0.0)
         self.pricing = self._calls("pricing", "AWS's price list", 0.0, _near(name))
 
     def pages(self, act: str, operation: str, key: str, **asked: Any) -> Iterator[dict[str, Any]]:

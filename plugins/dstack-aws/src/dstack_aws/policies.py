@@ -103,7 +103,15 @@ def _machines(scope: Scope) -> list[Statement]:
     kinds = ["Images", "InstanceTypes", "InstanceTypeOfferings", "SpotPriceHistory", "Subnets", "SecurityGroups"]
     spot = scope.arn("iam", "role/aws-service-role/spot.amazonaws.com/*", region="")
     return [
-        _allow("Look", [*(f"ec2:Describe{kind}" for kind in ["Instances", *kinds]), "pricing:GetProducts"], "*"),
+        _allow(
+            "Look",
+            [
+                *(f"ec2:Describe{kind}" for kind in ["Instances", *kinds]),
+                "pricing:GetProducts",
+                "servicequotas:ListServiceQuotas",
+            ],
+            "*",
+        ),
         _allow("FindImage", ["ssm:GetParameter"], scope.arn("ssm", "parameter/aws/service/*")),
         _allow("Launch", ["ec2:RunInstances"], scope.arn("ec2", "instance/*"), careful),
         _allow("LaunchWith", ["ec2:RunInstances"], [*made, *used, scope.arn("ec2", "image/*", account="")]),
