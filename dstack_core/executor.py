@@ -137,6 +137,15 @@ class Executor(abc.ABC):
 
 
 @runtime_checkable
+class SupportsImageOrigin(Protocol):
+    """An executor that can tell which images nobody else could have. Beside `SupportsImages`."""
+
+    def is_only_here(self, image: str, digest: str) -> bool:
+        """Whether `image`, which has the digest that `SupportsImages.digest` told, was made on this machine: no
+        registry is known to have it. Asks no registry. Raises JobError: it cannot be known."""
+
+
+@runtime_checkable
 class SupportsImages(Protocol):
     """An executor whose jobs run in container images."""
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from dstack_core._cli.context import Context
 from dstack_core._cli.logtext import clean
-from dstack_core._cli.lookup import everywhere, find_run, place_of
+from dstack_core._cli.lookup import everywhere, find_run, place_of, unasked
 from dstack_core._cli.render import one_line
 from dstack_core._cli.runs import Selection, newest
 from dstack_core._content.logs import LogCursor, LogReader
@@ -131,7 +131,7 @@ class Board:
         try:
             yield from (document.value for document in active_runs(there.store, self._repo, self._problem))
         except StoreError as error:  # a remote that does not answer
-            self._problem(error)
+            self._problem(unasked(there, error))
 
     def _shown(self) -> Iterable[Watched]:
         return (watched for watched in self._watched.values() if self._only or not watched.view.finished)

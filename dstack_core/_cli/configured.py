@@ -58,6 +58,7 @@ class Value:
 def values(config: Config, models: Sequence[HasSettings]) -> Iterator[Value]:
     """Every key that there is, and those of plugins that are not installed."""
     yield _written(config, None, "The remote that `--remote` without a name means.", "default")
+    yield _written(config, False, "Ask remotes only if they are named.", "offline")
     for key in SWITCHES:
         about = "The only plugins that may be used." if key == "allow" else "Plugins that are not used."
         yield _written(config, None, about, "plugins", key)

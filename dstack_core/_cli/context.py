@@ -35,6 +35,7 @@ class Context:
         self.plugins = plugins
         self._all: dict[str | None, Context] = {None: self}
         self._properties: dict[str, OwnProperties] = {}
+        self._offline: bool | None = None
 
     def at(self, remote: str | None) -> Context:
         """The same invocation, with the remote of that name. Empty: the user's default one; None: this machine.
@@ -58,10 +59,11 @@ class Context:
         return self._all[name]
 
     def everywhere(self) -> Iterator[Context]:
-        """Here, then with each remote of the user's. Raises InputError when the config is broken."""
+        """Here, then with each remote of the user's, unless this is `offline`. Raises InputError when the config is
+        broken."""
         from dstack_core._engine.remote import remote_names
 
-        for name in remote_names():
+        for name in remote_names()[: 1 if self.offline else None]:
             yield self.at(name)
 
     def properties(self, provider: str, workflow: RawWorkflow | None = None) -> OwnProperties:
@@ -86,6 +88,19 @@ class Context:
         """Keep what was learned of providers: the next command need not ask them again."""
         for own in self._properties.values():
             own.remember()
+
+    @property
+    def offline(self) -> bool:
+        """Whether only those remotes are asked that the user names. Raises InputError when the config is broken."""
+        from dstack_core._config.reading import Config
+
+        if self._offline is None:
+            self._offline = os.environ.get("DSTACK_OFFLINE", "") not in ("", "0") or Config.read().offline
+        return self._offline
+
+    def go_offline(self) -> None:
+        """Ask no remote that the user does not name, whatever the config says."""
+        self._offline = True
 
     @property
     def is_home(self) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import DEFAULT
+from dstack_core._plan.job import PlannedJob
+from dstack_core._plan.reason import listed
 from dstack_core.errors import DstackError, JobError, PluginError
-from dstack_core.executor import SupportsImages
+from dstack_core.executor import SupportsImageOrigin, SupportsImages
 from dstack_core.models import JobSpec, RegistryAuth
 
 
@@ -62,6 +66,24 @@ def _digest(executor: SupportsImages, spec: JobSpec) -> str | JobError | None:
         return executor.digest(spec.image or "", None if secret else auth, ask_registry=not secret)
     except JobError as error:
         return error
+
+
+def only_here(executors: Executors, jobs: Iterable[PlannedJob]) -> list[str]:
+    """Which jobs have images that machines elsewhere can hardly have, in words. Asks no registry."""
+    found: dict[str, list[str]] = {}
+    for job in jobs:
+        spec = job.spec
+        if spec.image is None or spec.image_digest is None:
+            continue
+        executor = executors.get(spec.executor)
+        with contextlib.suppress(JobError):
+            if isinstance(executor, SupportsImageOrigin) and executor.is_only_here(spec.image, spec.image_digest):
+                found.setdefault(spec.image, []).append(job.name)
+    return [
+        f"{listed(names)}: the image {image} was made on this machine, and no registry is known to have it: machines "
+        "elsewhere cannot run it unless they come with it; push it to a registry"
+        for image, names in found.items()
+    ]
 
 
 def is_special(spec: JobSpec) -> bool:

@@ -112,6 +112,11 @@ def warn_of(error: DstackError) -> None:
     warn(f"{error} ({error.hint})" if error.hint else str(error))
 
 
+def unasked(there: Context, error: DstackError) -> DstackError:
+    """What to tell when a remote cannot be asked and the command goes on without it."""
+    return DstackError(f"the remote {there.remote.name} could not be asked: {error}", hint=error.hint)
+
+
 class Warnings:
     """Tells each error once, however often it is met while a command goes on with the other things."""
 

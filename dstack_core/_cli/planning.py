@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from dstack_core._cli.context import Context
-from dstack_core._cli.images import Images, is_special
+from dstack_core._cli.images import Images, is_special, only_here
 from dstack_core._cli.lookup import Warnings, find_tag, warn_of
 from dstack_core._cli.target import EVERYTHING, Target
 from dstack_core._content.snapshot import Snapshot, scan_snapshot
@@ -90,6 +90,8 @@ def plan_for(context: Context, target: Target) -> Planned:
     for job in running:
         _check(context, job, folders)
     offers = fit(plan, context.backend.offers) if running else {}
+    if running and context.backend.distant:
+        plan = replace(plan, warnings=(*plan.warnings, *only_here(context.executors, running)))
     # Machines that are other computers may have, or can get, what cannot be had here.
     asked = () if context.backend.distant else running
     unknown = {job.name: definitions.unknown[job.name] for job in asked if job.name in definitions.unknown}
@@ -107,8 +109,9 @@ def _tagged(context: Context, repo: str, name: str) -> tuple[tuple[Artifact, ...
 def _others(context: Context) -> Iterator[tuple[str, ArtifactStore]]:
     """This machine and the user's default remote, unless the run is to be there: results are looked for in both."""
     names = [DEFAULT.name]
-    with contextlib.suppress(DstackError):
-        names.append(context.at("").remote.name)
+    if not context.offline:
+        with contextlib.suppress(DstackError):
+            names.append(context.at("").remote.name)
     for name in names:
         try:
             store = context.at(name).store

@@ -7,21 +7,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
 from dstack_core._cli import words
 from dstack_core._cli.context import Context
-from dstack_core._cli.lookup import Warnings, everywhere, place_of
+from dstack_core._cli.lookup import Warnings, everywhere, place_of, unasked
 from dstack_core._cli.render import table
 from dstack_core._engine.remote import DEFAULT
 from dstack_core._ledger.ahead import Ahead
-from dstack_core._ledger.machines import cost_so_far
 from dstack_core._ledger.records import FINISHED, RunRecord
 from dstack_core._ledger.runs import active_runs, file_finished, finished_runs, listings
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import DstackError, StoreError
+
+if TYPE_CHECKING:
+    from dstack_core._engine.view import RunView
 
 Row = dict[str, Any]
 
@@ -58,7 +60,11 @@ class Selection:
 
 
 class RunsListing:
-    """The runs of a repository, or of all."""
+    """The runs of a repository, or of all.
+
+    Attributes:
+        silent: names of the remotes that could not be asked at the last look.
+    """
 
     key = "run"
 
@@ -68,6 +74,7 @@ class RunsListing:
         self._warn = Warnings()
         self.columns: Sequence[str] = COLUMNS
         self.formats = FORMATS
+        self.silent: set[str] = set()
 
     def rows(self) -> list[Row]:
         """See `Listing`. Reads no more than what is shown."""
@@ -88,12 +95,14 @@ class RunsListing:
             click.echo("No runs yet. Start one with: dstack run WORKFLOW")
 
     def _runs(self) -> Iterator[tuple[RunRecord, str]]:
+        self.silent = set()
         places = {there: Ahead(there.store, listings(self._repo)) for there in everywhere(self._here, self._warn)}
         going = [pair for there, store in places.items() for pair in self._active(there, store)]
         yield from sorted(going, key=lambda pair: -pair[0].submitted)
         most = self._selection.last if self._selection.last is not None else 0 if going else 1
         if most or self._selection.everything:
-            finished = _distinct(newest(places, self._repo, self._warn))
+            answering = {there: store for there, store in places.items() if there.remote.name not in self.silent}
+            finished = _distinct(newest(answering, self._repo, self._warn))
             yield from ((run, run.status) for run in islice(finished, None if self._selection.everything else most))
 
     @property
@@ -107,23 +116,15 @@ class RunsListing:
         except StoreError as error:  # a remote that does not answer
             if there.is_home:
                 raise
-            self._warn(error)
+            self.silent.add(there.remote.name)
+            self._warn(unasked(there, error))
             return
         for found in active:
             run, status = look(place_of(there, found), found, self._warn)
             if run.status in FINISHED:
                 file_finished(there.store, run)  # it ended just now, and perhaps nobody has filed it yet
             else:
-                yield self._priced(there, run), status
-
-    def _priced(self, there: Context, run: RunRecord) -> RunRecord:
-        """With what it has cost so far, where that is not nothing anyway."""
-        try:
-            if place_of(there, run).backend.distant:
-                return replace(run, cost=cost_so_far(there.store, run.name, time.time()))
-        except DstackError as error:
-            self._warn(error)
-        return run
+                yield run, status
 
 
 def newest(
@@ -141,7 +142,7 @@ def newest(
         except StoreError as error:  # a remote that does not answer
             if there.is_home:
                 raise
-            problem(error)
+            problem(unasked(there, error))
 
     return heapq.merge(*map(of, places), key=lambda run: -(run.finished or 0.0))
 
@@ -157,12 +158,13 @@ def _distinct(runs: Iterable[RunRecord]) -> Iterator[RunRecord]:
 
 
 def look(here: Context, run: RunRecord, problem: Callable[[DstackError], None]) -> tuple[RunRecord, str]:
-    """An active run after it was brought forward, and its status. What goes wrong with it is told to `problem`."""
+    """An active run after it was brought forward, with its cost so far, and its status. What goes wrong with it is told
+    to `problem`."""
     try:
         view = here.advance(run.name)
         for damage in view.damaged.values():
             problem(damage)
-        return view.run, view.status()
+        return _priced(view), view.status()
     except DstackError as error:
         problem(_named(error, run.name))
     except (Exception, SystemExit) as error:  # a strange plugin, a misfit record: never the end of a listing
@@ -171,6 +173,14 @@ def look(here: Context, run: RunRecord, problem: Callable[[DstackError], None]) 
         unknown = DstackError(f"{type(error).__name__}: {error}")
         problem(_named(blame(here.plugins, error) or unknown, run.name))
     return run, _status_without_jobs(here, run)
+
+
+def _priced(view: RunView) -> RunRecord:
+    """The run with what it has cost so far."""
+    if view.finished or not view.machines:
+        return view.run
+    now = time.time()
+    return replace(view.run, cost=sum(machine.cost(now) for machine in view.machines))
 
 
 def run_row(run: RunRecord, status: str) -> Row:

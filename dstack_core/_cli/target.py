@@ -41,6 +41,7 @@ def planning_options() -> list[click.Option]:
             shell_complete=complete_remote,
             help="Run on this remote; without a name on the default one.",
         ),
+        click.Option(["offline", "--offline"], is_flag=True, help="Ask no remote for results: look only here."),
         click.Option(
             ["force", "--force"],
             is_flag=False,
@@ -188,10 +189,17 @@ def _place(target: Target) -> Context:
     from dstack_core._workflow.resolve import wants_remote
 
     local, remote = target.options.get("local"), target.options.get("remote")
-    if local and remote is not None:
-        raise click.UsageError("--local and --remote contradict each other.")
+    offline = target.options.get("offline")
+    for name, given in (("local", local), ("offline", offline)):
+        if given and remote is not None:
+            raise click.UsageError(f"--{name} and --remote contradict each other.")
+    if offline:
+        context().go_offline()
     if remote is not None or local or target.raw is None or not wants_remote(target.raw):
         return context().at(remote)
+    if offline:
+        message = f"`{target.name}` asks for a remote machine, and --offline for none"
+        raise InputError(message, hint="--local runs it here", where=target.raw.where)
     try:
         return context().at("")
     except InputError as error:

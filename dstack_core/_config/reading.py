@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dstack_core._yaml import Document
 
-TOP: Final = ("plugins", "default", "remotes", "settings")
+TOP: Final = ("plugins", "default", "offline", "remotes", "settings")
 SWITCHES: Final = ("allow", "disable")
 REMOTE: Final = ("backend", "artifact_store", "secret_store", "executor", "container_executor")
 LIMITS: Final = ("machines", "lease", "max_duration", "machines_launch", "idle")
@@ -112,13 +112,20 @@ class Config:
         written = (self._root.get("remotes") or {}).get(remote) or {}
         return {name: written[name] for name in LIMITS if written.get(name)}
 
+    @property
+    def offline(self) -> bool:
+        """Whether remotes are asked only if they are named. Raises InputError."""
+        return self._switch(self._root.get("offline"), "offline", default=False)
+
     def switch(self, remote: str, name: str, *, default: bool) -> bool:
         """One of the limits that says yes or no. Raises InputError."""
-        written = self.limits(remote).get(name)
+        return self._switch(self.limits(remote).get(name), "remotes", remote, name, default=default)
+
+    def _switch(self, written: str | None, *path: str, default: bool) -> bool:
         if written is None:
             return default
         if written.lower() not in YES | NO:
-            raise _wrong(self, f"must be true or false, not `{written}`", "remotes", remote, name)
+            raise _wrong(self, f"must be true or false, not `{written}`", *path)
         return written.lower() in YES
 
     def own_settings(self, remote: str) -> Mapping[str, Mapping[str, Any]]:
@@ -207,7 +214,8 @@ def _checked(config: Config) -> Mapping[str, Any]:
             _names(config, plugins[key], "plugins", key)
     elif plugins is not None:
         raise _wrong(config, "must be a mapping with `allow` and `disable`", "plugins")
-    _text(config, root.get("default"), "default")
+    for name in ("default", "offline"):
+        _text(config, root.get(name), name)
     for name, remote in _mapping(config, root.get("remotes"), "remotes").items():
         _known(config, _mapping(config, remote, "remotes", name), (*REMOTE, *LIMITS, "settings"), "remotes", name)
         for key in (*REMOTE, *LIMITS):

@@ -41,7 +41,7 @@ def advance(engine: Engine, view: RunView) -> None:
         return
     # Counted before anything is looked at: who launches a machine names it by this number, and only one can.
     number = count_machines(engine.store, view.run.name)
-    known = look_after(engine, view)
+    view.machines = known = look_after(engine, view)
     keep_to_budget(view, known, time.time())
     settle(view, engine.tell)
     if view.finished:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dstack_core._engine.progress import Progress
 from dstack_core._ledger import documents
 from dstack_core._ledger.documents import DamagedError, Document
-from dstack_core._ledger.records import FINISHED, SUCCESS, JobRecord, RunRecord
+from dstack_core._ledger.records import FINISHED, SUCCESS, JobRecord, MachineRecord, RunRecord
 from dstack_core._ledger.runs import job_key, job_prefix, read_plan, read_run, write_job
 from dstack_core._plan.job import LATER, REUSE, PlannedJob, RunPlan
 from dstack_core.artifact_store import ArtifactStore
@@ -32,6 +33,7 @@ class RunView:
         damaged: jobs whose records are damaged, and what is wrong with them.
         progress: statuses of all jobs, and which may start.
         limited: cells of which not all may run at once, and the workflow that they are of.
+        machines: the run's machines, as whoever brought it forward last found them; None: nobody has looked.
         undecided: jobs whose reuse can be looked into only when what they need is done, and was not yet.
     """
 
@@ -44,6 +46,7 @@ class RunView:
         cells = ((job.name, job.cell) for job in self.plan.jobs)
         self.limited = {name: cell.workflow for name, cell in cells if cell and cell.max_parallel}
         self.undecided = {job.name for job in self.plan.jobs if job.decision == LATER}
+        self.machines: Sequence[MachineRecord] | None = None
         self._stamps: dict[str, str] = {}
         reused = {job.name: "reused" for job in self.plan.jobs if job.decision == REUSE}
         self.progress = Progress({job.name: job.deps for job in self.plan.jobs}, reused)

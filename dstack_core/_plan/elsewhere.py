@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from dstack_core._ledger.ahead import within_patience
 from dstack_core._ledger.traces import Input, Trace, Watched
 from dstack_core._plan.job import PlannedJob
 from dstack_core._plan.reuse import Lookup, Verdict, verdict
@@ -27,6 +28,7 @@ class Elsewhere:
         self._problem = problem
         self._recorded = recorded
         self._lookups: list[Lookup] | None = None
+        self._answering: list[Lookup] = []
 
     def verdict(self, job: PlannedJob, watched: Watched, inputs: Sequence[Input]) -> Verdict | None:
         """A verdict that takes over what is there, or None."""
@@ -49,14 +51,22 @@ class Elsewhere:
     def _first(self, ask: Callable[[Lookup], T | None]) -> T | None:
         for lookup in list(self._opened()):
             try:
-                found = ask(lookup)
+                found = self._asked(lookup, ask)
             except DstackError as error:
-                self._problem(error)
+                self._problem(_unasked(lookup, error))
                 self._opened().remove(lookup)
                 continue
             if found is not None:
                 return found
         return None
+
+    def _asked(self, lookup: Lookup, ask: Callable[[Lookup], T | None]) -> T | None:
+        """The first time not for longer than one is patient: the plan can do without."""
+        if lookup in self._answering:
+            return ask(lookup)
+        found = within_patience(lookup.store, lambda: ask(lookup))
+        self._answering.append(lookup)
+        return found
 
     def _opened(self) -> list[Lookup]:
         if self._lookups is None:
@@ -64,9 +74,13 @@ class Elsewhere:
             for lookup in self._open():
                 try:
                     if self._recorded is not None:
-                        lookup.list_recorded(self._recorded)
+                        self._asked(lookup, lambda lookup: lookup.list_recorded(self._recorded or ""))
                 except DstackError as error:
-                    self._problem(error)
+                    self._problem(_unasked(lookup, error))
                 else:
                     self._lookups.append(lookup)
         return self._lookups
+
+
+def _unasked(lookup: Lookup, error: DstackError) -> DstackError:
+    return DstackError(f"the remote {lookup.remote} could not be asked: {error}", hint=error.hint)

@@ -75,7 +75,7 @@ _SCALARS: Final[dict[Any, Kind]] = {str: "text", int: "integer", float: "number"
 
 
 RESERVED: Final = frozenset(
-    "-d --detach -t --tag --budget --local -r --remote --force --reuse --json -h --help".split()
+    "-d --detach -t --tag --budget --local --offline -r --remote --force --reuse --json -h --help".split()
 )
 """How the options of `dstack run` and `dstack plan` themselves are written."""
 

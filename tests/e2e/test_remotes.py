@@ -3,9 +3,13 @@ one, its store another folder."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -250,3 +254,55 @@ def test_a_remote_that_does_not_answer_stops_no_run_here(project: Project, team:
     done = project.dstack("run", "data")
     assert done.err.count("has artifact store nowhere") == 1
     assert project.view().status() == "done"
+
+
+@pytest.fixture
+def mute(project: Project) -> Iterator[list[socket.socket]]:
+    """A remote `mute` whose server takes connections and says nothing: those that it took."""
+    project.workflows(TWO)
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        s3 = {"bucket": "runs", "endpoint_url": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        remote = {"artifact_store": "s3", "settings": {"s3": s3}}
+        project.home.joinpath("config.yaml").write_text(json.dumps({"remotes": {"mute": remote}}))
+        project.env.update({"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"})
+        yield taken
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for one in taken:
+        one.close()
+
+
+def test_a_remote_that_says_nothing_is_asked_once_and_named(project: Project, mute: list[socket.socket]) -> None:
+    done = project.dstack("run", "train")
+    assert project.view().status() == "done"
+    assert done.err.count("warning: the remote mute could not be asked: http://127.0.0.1:") == 1
+    assert (done.err.count("warning"), len(mute)) == (1, 1)
+    listed = project.dstack("ps")
+    assert project.run() in listed.out
+    assert listed.err.count("the remote mute could not be asked") == listed.err.count("warning") == 1
+
+
+def test_offline_nobody_is_asked(project: Project, mute: list[socket.socket]) -> None:
+    assert project.dstack("run", "--offline", "data").err.count("warning") == 0
+    project.dstack("plan", "--offline", "train")
+    assert project.run() in project.dstack("ps", "--offline").out
+    assert "contradict" in project.dstack("run", "--offline", "-r", "train", expect=2).err
+    refused = project.dstack("run", "--offline", "far", expect=65)
+    assert "`far` asks for a remote machine, and --offline for none" in refused.err
+    assert "--local runs it here" in refused.err
+    project.dstack("run", "--offline", "--local", "far")
+    assert project.dstack("ps", "-a", env={"DSTACK_OFFLINE": "1"}).err == ""
+    project.dstack("config", "set", "offline", "true")
+    assert project.dstack("plan", "train").err == project.dstack("ps").err == ""
+    project.dstack("config", "set", "offline", "perhaps")
+    assert "must be true or false" in project.dstack("ps", expect=65).err
+    assert mute == []

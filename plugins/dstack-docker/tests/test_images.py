@@ -14,6 +14,7 @@ from dstack_docker import images
 from dstack_docker.executor import DockerExecutor
 
 from dstack_core.errors import JobError
+from dstack_core.executor import SupportsImageOrigin
 from dstack_core.models import RegistryAuth
 from dstack_core.testing.executor import Jobs
 from dstack_core.testing.waiting import until
@@ -77,6 +78,7 @@ def test_it_is_known_before_it_is_here(jobs: Jobs, image: str, registry: Registr
     assert any("/blobs/" in path for path in registry.downloads()[before:])
     assert max(total for _, total in told) >= 30 << 20
     assert executor(jobs).digest(image) == digest, "now it is here, and needs no login"
+    assert not executor(jobs).is_only_here(image, digest)
 
 
 def test_what_docker_login_left_will_do(
@@ -157,3 +159,5 @@ def test_an_image_that_was_made_here_is_known_by_its_id(jobs: Jobs, busybox: str
     digest = executor(jobs).digest(busybox)
     until(lambda: executor(jobs).digest(busybox) == digest, "it stays the same")
     assert jobs.run("echo here", image=busybox, image_digest=digest) == (0, "here\n")
+    assert isinstance(executor(jobs), SupportsImageOrigin)
+    assert executor(jobs).is_only_here(busybox, digest)

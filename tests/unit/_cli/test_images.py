@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dstack_core._cli.images import Images, is_special
+from dstack_core._cli.images import Images, is_special, only_here
 from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import DEFAULT
 from dstack_core.errors import JobError, PluginError
@@ -98,3 +98,17 @@ def test_an_executor_without_images_is_asked_for_none():
     spec = images(object()).fill("job", JobSpec(("true",), executor="own"), contained=False)
     assert (spec.executor, spec.image, spec.image_digest) == ("own", None, None)
     assert isinstance(Boxes(), SupportsImages)
+
+
+def test_images_that_only_this_machine_has_are_told_once():
+    class Local(Boxes):
+        def is_only_here(self, image, digest):
+            return image == "mine" and digest == DIGEST
+
+    executors = Executors(SimpleNamespace(executor=lambda name, settings: Local()), DEFAULT)
+    specs = [JobSpec(("true",), executor="docker", image=image, image_digest=DIGEST) for image in ("mine", "theirs")]
+    jobs = [SimpleNamespace(name=name, spec=spec) for name in ("a", "b") for spec in specs]
+    (told,) = only_here(executors, jobs)
+    assert told.startswith("a, b: the image mine was made on this machine")
+    unknown = SimpleNamespace(name="c", spec=JobSpec(("true",), executor="docker", image="mine"))
+    assert only_here(executors, [unknown]) == []

@@ -21,6 +21,7 @@ KEYS = re.findall(r"^\| `([\w.-]+)` \|", TEXT, re.MULTILINE)
 def test_every_key_is_on_the_page():
     wanted = [
         "default",
+        "offline",
         *(f"plugins.{key}" for key in SWITCHES),
         *(f"remotes.NAME.{key}" for key in (*REMOTE, *LIMITS)),
     ]

@@ -12,7 +12,7 @@ PATIENCE: Final = 60.0
 """Seconds to go on trying while a service fails or does not answer."""
 CONNECTIONS: Final = 32
 """Kept open at most: one for each thread of whatever core does at once, and some."""
-CONNECT: Final = 5
+CONNECT: Final = 4
 """Seconds to wait for a connection."""
 ANSWER: Final = 30
 """Seconds of silence after which an answer is taken for lost."""

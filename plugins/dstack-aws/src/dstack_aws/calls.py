@@ -19,8 +19,10 @@ from dstack_core.errors import DstackError, StoreError
 
 T = TypeVar("T")
 
-FIRST: Final = 5.0
+FIRST: Final = 3.0
 """Seconds of patience with a server that has never answered: most likely its address is wrong."""
+AGAIN: Final = 10.0
+"""Seconds after which such a server is asked again: who can do without it is not held up at each question."""
 SHORTEST: Final = 0.05
 LONGEST: Final = 5.0
 """Seconds between two tries, at most."""
@@ -83,6 +85,7 @@ class Calls:
         self._lock = threading.Lock()
         self._pace = Pace()
         self._answered = False
+        self._gave_up: tuple[float, StoreError] | None = None
         self.succeeded = False
 
     def call(self, act: str, work: Callable[[Any], T], tolerated: Container[str] = ()) -> T:
@@ -97,6 +100,8 @@ class Calls:
             StoreError: with another one, or not at all; not before patience is at its end if it may pass.
         """
         tries, since = 0, time.monotonic()
+        if self._gave_up and not self._answered and since - self._gave_up[0] < AGAIN:
+            raise self._gave_up[1]
         while True:
             try:
                 self._pace.wait()
@@ -110,6 +115,8 @@ class Calls:
                 failure = self._failure(error, tolerated, act)
                 patience = self._patience if self._answered else min(self._patience, FIRST)
                 if isinstance(failure, Refused) or not _passes(error) or time.monotonic() - since > patience:
+                    if isinstance(failure, StoreError) and not self._answered:
+                        self._gave_up = (time.monotonic(), failure)
                     raise failure from None
             pause = random.uniform(0.5, 1) * min(SHORTEST * 2**tries, LONGEST)  # noqa: S311
             tries = min(tries + 1, 20)

@@ -63,6 +63,10 @@ class DockerExecutor(Executor):
         """See `SupportsImages`."""
         return self._images.digest(image, auth, ask_registry=ask_registry)
 
+    def is_only_here(self, image: str, digest: str) -> bool:
+        """See `SupportsImageOrigin.is_only_here`."""
+        return self._images.is_only_here(image, digest)
+
     def refuses(self, spec: JobSpec) -> str | None:
         """See `Executor.refuses`: artifacts that no container can have at their place."""
         for artifact in spec.artifacts:

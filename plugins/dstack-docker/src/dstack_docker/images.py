@@ -45,6 +45,12 @@ class Images:
                 raise refused(image, said(error), auth) from None
             return str(about["Descriptor"]["digest"])
 
+    def is_only_here(self, image: str, digest: str) -> bool:
+        """See `SupportsImageOrigin.is_only_here`."""
+        with self._engine.speaking():
+            found = self._here(image)
+        return found is not None and digest == found["Id"] and not found.get("RepoDigests")
+
     def get(self, image: str, digest: str | None, auth: RegistryAuth | None, progress: Progress) -> dict[str, Any]:
         """The image that had `digest` (None: whatever `image` is now), downloaded if it is not here.
 
