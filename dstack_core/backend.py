@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -78,7 +79,7 @@ class Leftover:
     """Something that a backend has, and that may cost money: a machine, or what was made with one.
 
     Attributes:
-        kind: `machine`, `disk`, `address`, `request`.
+        kind: `machine`, `disk`, `address`, `request`, `rule` (that lets somebody reach a machine).
         id: the backend's own name for it.
         machine: label, the id of the machine that it is or was made for.
         run: label, the run that the machine was started for; empty if there is none.
@@ -87,7 +88,7 @@ class Leftover:
         price: USD per hour, as far as it is known.
     """
 
-    kind: Literal["machine", "disk", "address", "request"]
+    kind: Literal["machine", "disk", "address", "request", "rule"]
     id: str
     machine: str
     run: str = ""
@@ -106,3 +107,33 @@ class SupportsLeftovers(Protocol):
 
     def end(self, leftover: Leftover) -> None:
         """End it. Ending what is gone is no error. Raises DstackError."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where something is reached by TCP: a name or an IP address, and a port."""
+
+    host: str
+    port: int
+
+
+@runtime_checkable
+class SupportsReach(Protocol):
+    """A backend of machines that are other computers, and that a user may reach."""
+
+    def reach(self, machine: str, handle: str | None, port: int) -> AbstractContextManager[Address]:
+        """The way from this very computer to a port of a machine, where an SSH server listens.
+
+        While the context is entered, the way is open: to the caller alone, as far as the backend can tell callers
+        apart, and never to everybody. Afterwards nothing of it is left. What is left when this process is killed is
+        found as a `Leftover` of kind `rule`, and ends with the machine at the latest. Core enters
+        anew whenever a way breaks, so that whoever comes from another network since is let in, too.
+
+        Args:
+            machine, handle: as for `state`.
+            port: where the machine listens, on all of its addresses.
+
+        Raises:
+            ReachError: the machine has no address that could be reached from here.
+            DstackError: the backend cannot be asked, or does not let us.
+        """

@@ -76,6 +76,13 @@ class StoreError(DstackError):
         self.lasting = lasting
 
 
+class ReachError(DstackError):
+    """A machine cannot be reached from here: the network, or nobody answers there."""
+
+    owner = "network"
+    exit_code = 68
+
+
 class CapacityError(DstackError):
     """No machine can be had that is large enough: capacity, quota, or none of that size exists."""
 

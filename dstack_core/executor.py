@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -160,4 +160,31 @@ class SupportsImages(Protocol):
 
         Raises:
             JobError: it cannot be known: no such image, no credentials for it, nobody who could be asked.
+        """
+
+
+@dataclass(frozen=True)
+class Inside:
+    """How a program is started in a running attempt: `argv`, in `folder` and with exactly the environment `env`, as far
+    as they are not None: then the caller's will do."""
+
+    argv: tuple[str, ...]
+    folder: Path | None = None
+    env: Mapping[str, str] | None = None
+
+
+@runtime_checkable
+class SupportsShell(Protocol):
+    """An executor that lets people into running jobs."""
+
+    def inside(self, label: str, command: Sequence[str], *, terminal: bool) -> Inside:
+        """How `command` is started where a running attempt is: in its environment, and its working folder. An empty one
+        is a shell.
+
+        Args:
+            label: see `Task.label`. The attempt was started on this machine, perhaps by another process.
+            terminal: the caller has a terminal, which the program is to have.
+
+        Raises:
+            JobError: no such attempt runs here, or there is no way into it.
         """

@@ -29,6 +29,7 @@ COMMANDS: tuple[Entry[click.Command], ...] = (
     Entry("ps", "Show the active runs, or the jobs of a run", _from("ps", "ps")),
     Entry("logs", "Print what the jobs of a run wrote", _from("logs", "logs")),
     Entry("open", "Open what a job serves on its ports", _from("open", "open_")),
+    Entry("ssh", "Get into a running job", _from("ssh", "ssh")),
     Entry("why", "Show what the jobs of a run depend on", _from("why", "why")),
     Entry("stop", "End runs", _from("stop", "stop")),
     Entry("ls", "List the artifacts of a run or a tag", _from("ls", "ls")),

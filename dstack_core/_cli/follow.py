@@ -18,7 +18,7 @@ from dstack_core._engine.outcome import Ending, after
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import JobRecord
 from dstack_core._ledger.runs import ask_to_end, log_prefix
-from dstack_core.errors import StoreError
+from dstack_core.errors import DstackError, StoreError
 
 SHORTEST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.05
@@ -138,6 +138,7 @@ class _Looks:
         self._told: dict[str, int] = {}
         self._doors = Doors(context)
         self._answering: set[Address] = set()
+        self._warned: set[str] = set()
         self._came = 0
         self._troubled: float | None = None
         self._repaired = time.monotonic()
@@ -195,8 +196,7 @@ class _Looks:
             for entry in self._logs.news(record):
                 self._came += len(entry.data)
                 self._presenter.log(name, entry)
-            if record.ports:
-                self._tell_of_ports(record)
+            self._tell_of_ports(record)
             self._tell_of_ended_attempts(record)
             status = f"{record.status} {len(record.attempts)}"
             if self._shown.get(name) != status:
@@ -207,11 +207,28 @@ class _Looks:
         self._presenter.tick(self._view)
 
     def _tell_of_ports(self, record: JobRecord) -> None:
-        """Of each that answers, once."""
-        for address in self._doors.addresses(record, self._view.plan.job(record.job).spec):
+        """Of each that answers, once; and of what becomes of the way there."""
+        if not record.ports:
+            self._doors.leave(record.run, record.job)
+            return
+        try:
+            addresses = self._doors.addresses(record, self._view.plan.job(record.job).spec)
+        except StoreError:
+            raise
+        except DstackError as error:  # the run goes on, and so does the looking
+            addresses = ()
+            self._warn_once(f"{record.job}: {error}")
+        for address in addresses:
             if address not in self._answering and address.answers():
                 self._answering.add(address)
                 self._presenter.served(address)
+        for message in self._doors.news():
+            self._presenter.warn(message)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._presenter.warn(message)
 
     def _tell_of_ended_attempts(self, record: JobRecord) -> None:
         """Of those that were followed by another between two looks; what follows them starts from the beginning."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from dstack_core._cli.doors import Address, Doors
 from dstack_core._cli.lookup import complete_job, complete_run, find_run, suggest
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import FINISHED
-from dstack_core.errors import InputError, NotFoundError
+from dstack_core.errors import InputError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 LOOK: Final = 0.1
 """Seconds between looks."""
 HOLD: Final = 3.0
-"""The same while the way is open."""
+"""The same at the job, while the way is open."""
 SAID: Final = 15
 """Lines of a log that are told with a failure."""
 
@@ -43,7 +44,7 @@ def open_(run: str, job: str | None, no_wait: bool, no_browser: bool) -> None:
     doors = Doors(here)
     try:
         view, found = _served(here, record.name, job, wait=not no_wait)
-        addresses = doors.addresses(found, view.plan.job(found.job).spec)
+        addresses = _reached(here, doors, view, found)
         if not no_wait:
             _await(here, found, addresses)
         for address in addresses:
@@ -53,7 +54,7 @@ def open_(run: str, job: str | None, no_wait: bool, no_browser: bool) -> None:
 
             webbrowser.open(addresses[0].opened)
         if doors.held:
-            _hold(here, found)
+            _hold(here, doors, found)
     finally:
         doors.close()
 
@@ -94,6 +95,32 @@ def _job_with_ports(view: RunView, job: str | None) -> str:
     return candidates[0]
 
 
+def _reached(here: Context, doors: Doors, view: RunView, job: JobRecord) -> Sequence[Address]:
+    """Its addresses, when there is a way to them. Raises InputError when it ends first, and as `Doors.addresses`."""
+    from dstack_core._cli.bar import spinner
+
+    spec = view.plan.job(job.job).spec
+    with spinner(f"Getting to {job.job}"):
+        while not (addresses := doors.addresses(job, spec)):
+            _check_same(here, job, "ended before it could be reached")
+            time.sleep(LOOK)
+    _tell_news(doors)
+    return addresses
+
+
+def _check_same(here: Context, job: JobRecord, what: str) -> None:
+    """Raises InputError when it is not the attempt that it was."""
+    now = here.advance(job.run).jobs[job.job].value
+    if now.status != "running" or now.ports != job.ports:
+        message = f"{job.job} of {job.run} {what}: it is {now.status}{_last_words(here, now)}"
+        raise InputError(message, hint=f"dstack logs {job.run} {job.job}")
+
+
+def _tell_news(doors: Doors) -> None:
+    for message in doors.news():
+        print(message, file=sys.stderr, flush=True)
+
+
 def _await(here: Context, job: JobRecord, addresses: Sequence[Address]) -> None:
     """Until every port answers. Raises InputError when the job ends first."""
     from dstack_core._cli.bar import spinner
@@ -104,11 +131,7 @@ def _await(here: Context, job: JobRecord, addresses: Sequence[Address]) -> None:
         print(f"waiting for {job.job} to answer", file=sys.stderr, flush=True)
     with spinner(f"Waiting for {job.job} to answer"):
         while not all(address.answers() for address in addresses):
-            now = here.advance(job.run).jobs[job.job].value
-            if now.status != "running" or now.ports != job.ports:
-                said = _last_words(here, now)
-                message = f"{job.job} of {job.run} ended before it answered: it is {now.status}{said}"
-                raise InputError(message, hint=f"dstack logs {job.run} {job.job}")
+            _check_same(here, job, "ended before it answered")
             time.sleep(LOOK)
 
 
@@ -124,16 +147,21 @@ def _last_words(here: Context, job: JobRecord) -> str:
     return "".join(f"\n  {line}" for line in ["; the last that it said:", *lines]) if lines else ""
 
 
-def _hold(here: Context, job: JobRecord) -> None:
+def _hold(here: Context, doors: Doors, job: JobRecord) -> None:
     """Keep the way open as long as there is something at its end. Ctrl+C ends that alone."""
     print("Open as long as this command runs: Ctrl+C closes the way, not the job.", file=sys.stderr, flush=True)
+    looked = time.monotonic()
     try:
         while True:
-            now = here.advance(job.run).jobs[job.job].value
-            if now.status != "running" or now.ports != job.ports:
-                print(f"{job.job} is {now.status}", file=sys.stderr, flush=True)
-                return
-            time.sleep(HOLD)
+            _tell_news(doors)
+            if time.monotonic() - looked > HOLD:
+                with contextlib.suppress(StoreError):  # no network: the way is cut off, too, which is told
+                    now = here.advance(job.run).jobs[job.job].value
+                    if now.status != "running" or now.ports != job.ports:
+                        print(f"{job.job} is {now.status}", file=sys.stderr, flush=True)
+                        return
+                looked = time.monotonic()
+            time.sleep(LOOK)
     except KeyboardInterrupt:
         print(file=sys.stderr)
 

@@ -10,6 +10,7 @@ from dstack_core._cli.context import Context, context
 from dstack_core._cli.lookup import complete_run, confirm, everywhere, find_run, warn_of
 from dstack_core._cli.remotes import remote_option
 from dstack_core._cli.runs import look
+from dstack_core._cli.sshkeys import forget_key
 from dstack_core._ledger.records import FINISHED
 from dstack_core._ledger.runs import active_runs, finished_runs, is_removed, remove_run
 from dstack_core.errors import ConflictError, NotFoundError
@@ -41,6 +42,7 @@ def rm(runs: tuple[str, ...], everything: bool, remote: str | None, yes: bool) -
     for name, there in found.items():
         try:
             remove_run(there.store, name)
+            forget_key(name)
         except NotFoundError as error:  # only a listing speaks of it
             warn_of(error)
             continue

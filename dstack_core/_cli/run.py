@@ -44,6 +44,7 @@ def _run(context: Context, target: Target) -> int:
         _tell_of_tag(context, view.run)
     try:
         if not interrupted:
+            _prepare_keys(context, view)
             _advance(context, view)
     except KeyboardInterrupt:
         interrupted.append(True)
@@ -152,6 +153,14 @@ def _record(context: Context, draft: RunRecord) -> RunView:
     from dstack_core._ledger.runs import create_run
 
     return RunView(context.store, create_run(context.store, draft).value.name)
+
+
+def _prepare_keys(context: Context, view: RunView) -> None:
+    """Before there is a machine."""
+    if any(job.spec.ports or job.spec.edits for job in view.plan.jobs):
+        from dstack_core._cli.sshkeys import prepare_keys
+
+        prepare_keys(context, view)
 
 
 def _advance(context: Context, view: RunView) -> None:

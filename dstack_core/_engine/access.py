@@ -42,6 +42,11 @@ def forget_token(label: str) -> None:
     _path(label).unlink(missing_ok=True)
 
 
-def _path(label: str) -> Path:
+def token_path(home: Path, label: str) -> Path:
+    """Where the token of an attempt is while it runs, on a machine with that dstack folder."""
     machine, _, attempt = label.partition(".")
-    return dstack_home() / "work" / machine / f"{attempt}.token"
+    return home / "work" / machine / f"{attempt}.token"
+
+
+def _path(label: str) -> Path:
+    return token_path(dstack_home(), label)

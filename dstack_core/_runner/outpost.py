@@ -9,6 +9,7 @@ from typing import Final
 
 from dstack_core._engine.engine import Engine
 from dstack_core._runner.life import Life
+from dstack_core._runner.reception import Reception
 from dstack_core._runner.relay import Relay
 from dstack_core.backend import SupportsNotice
 
@@ -22,7 +23,7 @@ would take to start."""
 
 
 class Outpost:
-    """Keeps the machine alive, has other machines launched, and heeds the notice of its end.
+    """Keeps the machine alive, has other machines launched, lets people in, and heeds the notice of its end.
 
     Args:
         interrupt: called when the machine is to do nothing more.
@@ -34,12 +35,14 @@ class Outpost:
         self._stopped = threading.Event()
         self.relay = Relay(engine, run)
         self._life = Life(engine.store, run, machine, self._lost)
+        self._reception = Reception(engine.store, run, machine, engine.remote.name)
         if isinstance(engine.backend, SupportsNotice):
             threading.Thread(target=self._heed, args=(engine.backend,), name="notice", daemon=True).start()
 
     def quiesce(self) -> None:
         """The runner has ended: no more signs of life, so that its record may say so."""
         self._stopped.set()
+        self._reception.close()
         self._life.stop()
 
     def leave(self) -> None:

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import socket
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -16,13 +17,15 @@ from pathlib import Path
 import pytest
 
 from dstack_core.errors import JobError
-from dstack_core.executor import Executor, SupportsImages, Task
+from dstack_core.executor import Executor, SupportsImages, SupportsShell, Task
 from dstack_core.models import Requirements
 from dstack_core.testing.executor_endings import Endings
 from dstack_core.testing.executor_jobs import BEAT, Job, Jobs
 from dstack_core.testing.waiting import until
 
 __all__ = ["BEAT", "ExecutorSuite", "Job", "Jobs"]
+
+_TYPED = 'set -- "a  b"; ls; printf %s "$WHO $1"; exit 7\n'
 
 
 class ExecutorSuite(Endings):
@@ -201,6 +204,24 @@ class ExecutorSuite(Endings):
         jobs.start(f"echo hello > greeting; {servers}", ports=ports, inner_ports=inner, **self.task)
         for port in ports:
             until(functools.partial(_greeted, port), f"the job answered at port {port}")
+
+    def test_people_get_into_a_running_job(self, jobs: Jobs, executor: Executor, tmp_path: Path) -> None:
+        """Into its environment and working folder, with what they give as input; the exit code is passed on."""
+        if not isinstance(executor, SupportsShell):
+            pytest.skip("not a SupportsShell")
+        (tmp_path / "root" / "sub dir").mkdir(parents=True)
+        script = "echo > here; while :; do sleep 0.01; done"
+        root, where = tmp_path / "root", "sub dir"
+        job = jobs.start(script, env={"WHO": "it's me"}, root=root, working_dir=where, **self.task)
+        until((tmp_path / "root" / "sub dir" / "here").exists, "the job ran")
+        for command, given in (["sh", "-c", 'ls; cat; printf %s "$WHO $1"; exit 7', "-", "a  b"], ""), ([], _TYPED):
+            inside = executor.inside(job.label, command, terminal=False)
+            done = subprocess.run(inside.argv, cwd=inside.folder, env=inside.env, input=given, text=True,
+                                  stdout=subprocess.PIPE, check=False)  # fmt: skip
+            assert (done.returncode, done.stdout) == (7, "here\nit's me a  b")
+        job.execution.close()
+        with pytest.raises(JobError):
+            executor.inside(job.label, ["true"], terminal=False)
 
     def test_jobs_share_a_cache(self, jobs: Jobs) -> None:
         """`DSTACK_CACHE`: what one job puts there the next one finds."""

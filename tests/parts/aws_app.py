@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import aws_inbound
 import aws_moto
 from aws_accounts import Accounts
 from aws_calls import Response, error_code, failure, read
@@ -18,6 +19,7 @@ from aws_spot import Market, close_requests
 from aws_tokens import Tokens
 from cloud_events import Call, Events
 from cloud_faults import Fault, Faults
+from cloud_inbound import Inbound
 from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -28,10 +30,11 @@ Start = Callable[[str, list[tuple[str, str]]], object]
 class App:
     """A WSGI application that answers as AWS."""
 
-    def __init__(self, state: threading.RLock, accounts: Accounts, instances: Instances) -> None:
+    def __init__(self, state: threading.RLock, accounts: Accounts, instances: Instances, inbound: Inbound) -> None:
         self._state = state
         self._accounts = accounts
         self._instances = instances
+        self._inbound = inbound
         self.events = Events()
         self.faults = Faults()
         self.market = Market()
@@ -93,6 +96,8 @@ class App:
 
     def _follow(self, call: Call, response: Response) -> None:
         self._instances.follow(call.account, call.region)
+        if call.action in aws_inbound.ACTIONS:
+            aws_inbound.follow(self._inbound, self._instances, call.account, call.region)
         close_requests(self._instances, call.account, ec2_backends[call.account][call.region])
         if call.action == "RebootInstances" and response.code < 400:
             for name in [value for key, value in call.parameters.items() if key.startswith("InstanceId.")]:

@@ -167,6 +167,16 @@ class Account:
         """Pull an instance's network cable, or plug it in again."""
         self.box.tell("plug", instance=instance, plugged=plugged)
 
+    def cut(self, instance: str, cut: bool) -> None:
+        """Let nothing through between this machine and an instance, nor tell anybody; what else it reaches it reaches
+        still. Or let it through again."""
+        self.box.tell("cut", instance=instance, cut=cut)
+
+    def ways(self, instance: str) -> list[list[Any]]:
+        """Addresses (host, port) of this machine that lead to ports of an instance: as its groups' rules say, or as the
+        backend of `elsewhere` has asked for."""
+        return list(self.box.tell("ways", instance=instance))
+
     def run(self, instance: str, *command: str) -> Done:
         """Run a command on an instance, as root, whatever its network does."""
         return Done(**self.box.tell("run", instance=instance, command=command))

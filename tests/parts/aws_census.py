@@ -18,6 +18,8 @@ def leftovers(account: str, instances: Instances, machines: Machines) -> list[st
             if volume.status not in _GONE:
                 found.append(f"volume {volume.id} is {volume.status} in {region}")
         found += [f"address {address.public_ip} in {region}" for address in backend.addresses]
+        rules = [rule for vpc in backend.groups.values() for group in vpc.values() for rule in group.ingress_rules]
+        found += [f"rule {rule.id} lets {rule.ip_range} in in {region}" for rule in rules if rule.get_tags()]
         for request in backend.spot_instance_requests.values():
             if request.state in ("open", "active"):
                 found.append(f"spot request {request.id} is {request.state} in {region}")

@@ -12,6 +12,7 @@ from aws_census import empty, leftovers
 from aws_instances import Instances
 from aws_spot import close_requests
 from cloud_faults import Fault
+from cloud_inbound import Inbound
 from moto.ec2.models import ec2_backends
 
 
@@ -19,12 +20,14 @@ class Verbs:
     """Each public method is a verb of the control interface; arguments and answers are JSON."""
 
     def __init__(
-        self, state: threading.RLock, accounts: Accounts, instances: Instances, app: App, expose: Callable[[int], None]
-    ) -> None:
+        self, state: threading.RLock, accounts: Accounts, instances: Instances, app: App, inbound: Inbound,
+        expose: Callable[[int], None],
+    ) -> None:  # fmt: skip
         self._state = state
         self._accounts = accounts
         self._instances = instances
         self._app = app
+        self._inbound = inbound
         self._expose = expose
 
     def table(self) -> dict[str, Callable[..., Any]]:
@@ -103,6 +106,18 @@ class Verbs:
 
     def plug(self, instance: str, plugged: bool) -> None:
         self._instances.machines.plug(instance, plugged)
+
+    def reach(self, instance: str, port: int) -> tuple[str, int]:
+        return self._inbound.open(instance, self._instances.records[instance].address, port)
+
+    def leave(self, host: str, port: int) -> None:
+        self._inbound.close(host, port)
+
+    def ways(self, instance: str) -> list[tuple[str, int]]:
+        return self._inbound.of(instance)
+
+    def cut(self, instance: str, cut: bool) -> None:
+        self._inbound.cut(instance, cut)
 
     def run(self, instance: str, command: list[str]) -> dict[str, Any]:
         done = self._instances.machines.run(instance, command)

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from cloud_inbound import public_address
 from cloud_machines import REBOOT_CODES, Machines
 from cloud_metadata import MetadataServer
 from moto.ec2.models import ec2_backends
@@ -63,6 +64,7 @@ class Instances:
     def adopt(self, instance: Any) -> Record:
         """Know an instance that moto has just made."""
         record = self.records[instance.id] = Record(instance)
+        instance.nics[0].public_ip = public_address()  # one that leads somewhere
         record.show("pending")
         return record
 

@@ -25,6 +25,7 @@ from aws_instances import Instances
 from aws_metadata import InstanceMetadata
 from cloud_control import Control
 from cloud_engine import MachineEngine
+from cloud_inbound import Inbound
 from cloud_machines import Machines
 from cloud_metadata import MetadataServer
 from cloud_network import GATEWAY, Relay, listen
@@ -63,8 +64,9 @@ class Box:
         images.mkdir()
         instances.machines = self.machines = Machines(self.engine, cloud_image.disk(), images, instances.exited)
         instances.metadata = MetadataServer(self.engine.pid, metadata.answer, metadata.boot)
-        app = App(state, accounts, instances)
-        verbs = Verbs(state, accounts, instances, app, self.expose)
+        inbound = Inbound(self.engine.pid)
+        app = App(state, accounts, instances, inbound)
+        verbs = Verbs(state, accounts, instances, app, inbound, self.expose)
         outside = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = outside.getsockname()[1]
         inside = listen(self.engine.pid, GATEWAY, self.port)

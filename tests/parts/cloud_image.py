@@ -17,8 +17,8 @@ from docker_engine import which
 
 RELEASE = "bookworm"
 PACKAGES = (
-    "bash", "ca-certificates", "curl", "docker.io", "iproute2", "iptables", "libfaketime", "procps", "python3",
-    "python3-venv",
+    "bash", "ca-certificates", "curl", "docker.io", "iproute2", "iptables", "libfaketime", "openssh-server", "procps",
+    "python3", "python3-venv",
 )  # fmt: skip
 WITHOUT = (
     "/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/info", "/usr/share/perl", "/usr/bin/ctr",

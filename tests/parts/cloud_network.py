@@ -65,34 +65,53 @@ def _ip(pid: int, *words: str) -> list[dict[str, Any]]:
 
 
 class Relay:
-    """Takes each connection of a listening socket to a port of this machine."""
+    """Takes each connection of a listening socket to a port of this machine, or wherever `connect` gets.
 
-    def __init__(self, server: socket.socket, port: int) -> None:
+    `flowing`: cleared, nothing is handed on in either direction, as when a network is cut. `admits`: whether whoever
+    comes from an address is heard at all.
+    """
+
+    def __init__(
+        self, server: socket.socket, port: int, connect: Callable[[], socket.socket] | None = None,
+        admits: Callable[[str], bool] = bool,
+    ) -> None:  # fmt: skip
         self._server = server
-        self._port = port
+        self._connect = connect or (lambda: socket.create_connection(("127.0.0.1", port)))
+        self._admits = admits
+        self.flowing = threading.Event()
+        self.flowing.set()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take nobody any more. Connections that there are stay."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # else the thread that waits there keeps it
+        self._server.close()
 
     def _accept(self) -> None:
         while True:
             try:
-                inside, _ = self._server.accept()
+                inside, (came_from, *_) = self._server.accept()
             except OSError:
                 return  # closed
             try:
-                outside = socket.create_connection(("127.0.0.1", self._port))
+                if not self._admits(came_from):
+                    raise OSError("nobody answers there")
+                outside = self._connect()
             except OSError:
                 inside.close()
                 continue
             for taken, given in ((inside, outside), (outside, inside)):
                 taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=_pump, args=(taken, given), daemon=True).start()
+                threading.Thread(target=_pump, args=(taken, given, self.flowing), daemon=True).start()
 
 
-def _pump(taken: socket.socket, given: socket.socket) -> None:
+def _pump(taken: socket.socket, given: socket.socket, flowing: threading.Event) -> None:
     """All bytes one way, and the end of them."""
     buffer = memoryview(bytearray(_CHUNK))
     with contextlib.suppress(OSError):
         while count := taken.recv_into(buffer):
+            flowing.wait()
             given.sendall(buffer[:count])
     with contextlib.suppress(OSError):
         given.shutdown(socket.SHUT_WR)

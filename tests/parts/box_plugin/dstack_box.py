@@ -6,6 +6,7 @@ these variables, so that the store can have credentials of its own: BOX_ENDPOINT
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import json
@@ -13,7 +14,7 @@ import os
 import urllib.error
 import urllib.request
 
-from dstack_core.backend import Backend, Offers
+from dstack_core.backend import Address, Backend, Offers
 from dstack_core.cloud.boot import boot_script
 from dstack_core.hookspecs import Entry, hookimpl
 from dstack_core.matching import satisfies
@@ -74,6 +75,14 @@ class BoxBackend(Backend):
         for instance in self._instances("tag:box", machine):
             self._ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
 
+    @contextlib.contextmanager
+    def reach(self, machine, handle, port):
+        way = _tell("reach", instance=handle, port=port)
+        try:
+            yield Address(*way)
+        finally:
+            _tell("leave", host=way[0], port=way[1])
+
     def notice(self):
         header = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
         token = _ask("api/token", header, "PUT")
@@ -86,6 +95,12 @@ class BoxBackend(Backend):
     def _instances(self, name, value):
         found = self._ec2.describe_instances(Filters=[{"Name": name, "Values": [value]}])["Reservations"]
         return [instance for reservation in found for instance in reservation["Instances"]]
+
+
+def _tell(verb, **arguments):
+    address = f"{os.environ['BOX_ENDPOINT']}/_box/{verb}"
+    with urllib.request.urlopen(urllib.request.Request(address, json.dumps(arguments).encode())) as answer:
+        return json.load(answer)
 
 
 def _ask(path, headers, method="GET"):

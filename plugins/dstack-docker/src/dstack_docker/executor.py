@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -14,14 +15,14 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from dstack_core.errors import JobError
-from dstack_core.executor import Execution, Executor, LostError, Task
+from dstack_core.executor import Execution, Executor, Inside, LostError, Task
 from dstack_core.models import JobSpec, RegistryAuth
 from dstack_docker.choices import Choices
 from dstack_docker.container import Containers, in_words
 from dstack_docker.engine import LABEL, Engine, NoEngineError
 from dstack_docker.execution import GONE, DockerExecution, remove
 from dstack_docker.images import Images
-from dstack_docker.launcher import CACHE, CHECKOUT, SCRATCH, launch_command, write_launcher
+from dstack_docker.launcher import CACHE, CHECKOUT, SCRATCH, enter_command, launch_command, write_launcher
 from dstack_docker.leftovers import remove_leftovers
 from dstack_docker.ownership import Ownership
 from dstack_docker.program import Program, check_folder
@@ -128,6 +129,21 @@ class DockerExecutor(Executor):
         with self._engine.speaking():
             left = self._engine.api.containers(all=True, filters={"label": f"{LABEL}={label}"})
             return sum(remove(self._engine, container["Id"]) for container in left)
+
+    def inside(self, label: str, command: Sequence[str], *, terminal: bool) -> Inside:
+        """See `SupportsShell.inside`: by Docker's own program, which knows how to hand a terminal on."""
+        program = shutil.which("docker")
+        if program is None:
+            raise JobError("there is no program `docker` here, by which one gets into a container", hint="install it")
+        with self._engine.speaking():
+            running = self._engine.api.containers(
+                filters={"label": f"{LABEL}={label}", "name": f"dstack-{label}"}  # none that only helps
+            )
+        if not running:
+            raise JobError("it does not run in this Docker engine, or has just ended")
+        kind = "-it" if terminal else "-i"
+        into = ("exec", kind, "--env", f"TERM={os.environ.get('TERM', 'dumb')}", str(running[0]["Id"]))
+        return Inside((program, "--host", self._engine.address, *into, *enter_command(command)))
 
     def _ownership(self, task: Task, image: Mapping[str, Any]) -> Ownership | None:
         if self._containers.user is not None:

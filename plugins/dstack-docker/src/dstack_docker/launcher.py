@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ PYTHON: Final = f"{SCRATCH}/python"
 """A Python that was made for the job."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LAUNCH: Final = """\
+_PREPARE: Final = """\
 export PATH="$HOME/.local/bin:$PATH"
 if [ -x {python}/bin/python ]; then
   export PATH="{python}/bin:$PATH" CONDA_PREFIX={python}
@@ -36,27 +36,35 @@ if [ -z "${{BASH_ENV+set}}" ] && command -v conda > /dev/null; then
 fi
 . {scratch}/env
 cd {folder} || exit 127
-exec {command}
+"""
+_ENTER: Final = """\
+[ $# = 0 ] || exec "$@"
+command -v bash > /dev/null && exec bash
+exec sh
 """
 
 
 def write_launcher(task: Task, folder: str) -> None:
-    """Write what `launch_command` starts. Raises OSError."""
+    """Write what `launch_command` and `enter_command` start. Raises OSError."""
     for name in ("home", "tmp"):
         os.makedirs(task.scratch / name, 0o700, exist_ok=True)
     command = [*task.argv, *([f"{SCRATCH}/{task.script.name}"] if task.script else [])]
     if task.script:
         _place_script(task)
     _write(task.scratch / "env", "".join(f"export {name}={shlex.quote(task.env[name])}\n" for name in _named(task.env)))
-    launch = _LAUNCH.format(
-        python=PYTHON, scratch=SCRATCH, folder=shlex.quote(folder), command=" ".join(map(shlex.quote, command))
-    )
-    _write(task.scratch / "launch", launch)
+    prepare = _PREPARE.format(python=PYTHON, scratch=SCRATCH, folder=shlex.quote(folder))
+    _write(task.scratch / "launch", f"{prepare}exec {' '.join(map(shlex.quote, command))}\n")
+    _write(task.scratch / "enter", prepare + _ENTER)
 
 
 def launch_command() -> list[str]:
     """Starts what `write_launcher` wrote."""
     return ["sh", f"{SCRATCH}/launch"]
+
+
+def enter_command(command: Sequence[str]) -> list[str]:
+    """Starts `command`, or a shell if it is empty, as the job was started: in its environment and working folder."""
+    return ["sh", f"{SCRATCH}/enter", *command]
 
 
 def basic_environment(user: str, given: Mapping[str, str]) -> dict[str, str]:
