@@ -74,7 +74,7 @@ class Way:
             name = self._context.remote.backend
             raise PluginError(f"the backend {name} cannot tell where its machines are reached from here")
         record = documents.read(self._context.store, MachineRecord, machine_key(self._run, self.machine)).value
-        with backend.reach(self.machine, record.handle, entrance.port) as address:
+        with backend.reach(record.label, record.handle, entrance.port) as address:
             yield address
 
     def command(self, entrance: Entrance, address: Address, *options: str) -> list[str]:

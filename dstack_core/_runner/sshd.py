@@ -6,8 +6,10 @@ through. The machine's usual SSH server, if it has one, is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -106,10 +108,14 @@ class Sshd:
         raise JobError(f"no SSH server starts: {self._last_words()}")
 
     def stop(self) -> None:
-        """Take nobody in any more."""
+        """Take nobody in any more, and end the sessions of those who are: the machine may be another run's next."""
         if self._process is not None:
+            sessions = _children(self._process.pid)
             self._process.terminate()
             self._process.wait()
+            for pid in sessions:  # each leads a session of its own
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGTERM)
 
     def _listens(self, program: str) -> bool:
         locked = _is_locked(self._user)
@@ -140,6 +146,13 @@ class Sshd:
             return (self._folder / "log").read_text(errors="replace").strip().splitlines()[-1]
         except (OSError, IndexError):
             return "it does not say why"
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _program() -> str:
