@@ -46,9 +46,9 @@ def machines(remote: str | None, sweep: bool, release: bool, as_json: bool) -> N
     """Show the machines of a remote: their runs, prices per hour, and what they have cost so far.
 
     A machine that is lost costs nothing more; `dstack ps` goes on with its run. At the end stands what carries the
-    label of a machine and has no record that explains it: machines, disks, addresses, spot requests, rules of firewalls.
-    All of that ends by itself, as a rule; --sweep sees to it. A machine is idle while it waits for another run, as the
-    remote's `idle` says: its age and cost are those of its waiting.
+    label of a machine and has no record that explains it: machines, disks, addresses, spot requests, rules that let
+    somebody in. All of that ends by itself, as a rule; --sweep sees to it. A machine is idle while it waits for another
+    run, as the remote's `idle` says: its age and cost are those of its waiting.
     """
     from dstack_core._engine.census import census
     from dstack_core._engine.looks import look
