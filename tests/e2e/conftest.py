@@ -24,6 +24,7 @@ from docker_images import busybox, conda_image, python_image
 from docker_registry import registry
 from dstack_local.store import FolderStore
 from jupyter import jupyter
+from vscode import code_server
 
 from dstack_core._content.logs import LogReader
 from dstack_core._content.tree import restore_tree
@@ -32,7 +33,7 @@ from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import JobRecord, MachineRecord
 from dstack_core._ledger.runs import log_prefix
 
-__all__ = ["browser", "busybox", "conda_image", "engine", "jupyter", "python_image", "registry"]
+__all__ = ["browser", "busybox", "code_server", "conda_image", "engine", "jupyter", "python_image", "registry"]
 DSTACK = str(Path(sys.executable).with_name("dstack"))
 FAULTS = Path(__file__).with_name("faults")
 PATIENCE = 60.0

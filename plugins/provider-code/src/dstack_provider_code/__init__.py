@@ -1,0 +1,1 @@
+"""The code provider of dstack: VS Code in the browser."""

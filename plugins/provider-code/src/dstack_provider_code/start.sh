@@ -1,0 +1,27 @@
+cd "$DSTACK_CODE_FOLDER"
+if [ -z "$dstack_code_server" ] && command -v code-server > /dev/null; then
+  case $dstack_code_wanted in
+    '' | "$(code-server --version 2> /dev/null | tail -n 1 | cut -d ' ' -f 1)") dstack_code_server=code-server ;;
+  esac
+fi
+if [ -z "$dstack_code_server" ]; then
+  dstack_code_install "$DSTACK_CACHE/$dstack_code_release"
+  dstack_code_server=$DSTACK_CACHE/$dstack_code_release/bin/code-server
+fi
+command -v "$dstack_code_server" > /dev/null || dstack_code_fail "there is no program $dstack_code_server"
+(
+  umask 077
+  mkdir -p "$DSTACK_CODE/data/User" "$DSTACK_CACHE/code-server-extensions"
+  printf 'password: %s\n' ${{ job.token }} > "$DSTACK_CODE/config.yaml"
+  echo '{"workbench.startupEditor": "none", "workbench.secondarySideBar.defaultVisibility": "hidden"}' > "$DSTACK_CODE/data/User/settings.json"
+)
+# What code-server would take for its own, had the user or another VS Code set it.
+unset PORT PASSWORD HASHED_PASSWORD VSCODE_IPC_HOOK_CLI
+export DSTACK_CODE_NODE_OPTIONS=${NODE_OPTIONS-}
+export NODE_OPTIONS="--require \"$DSTACK_CODE/door.js\" ${NODE_OPTIONS-}"
+# A browser keeps one set of cookies for all ports of this machine, hence the suffix.
+exec "$dstack_code_server" --config "$DSTACK_CODE/config.yaml" --auth password --bind-addr "$DSTACK_HOST:$PORT_0" \
+  --user-data-dir "$DSTACK_CODE/data" --extensions-dir "$DSTACK_CACHE/code-server-extensions" \
+  --session-socket "$DSTACK_CODE/session" --cookie-suffix "$DSTACK_RUN" --disable-telemetry --disable-update-check \
+  --disable-workspace-trust --disable-getting-started-override \
+  ${dstack_code_idle:+--idle-timeout-seconds "$dstack_code_idle"} "$PWD"
