@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from dstack_core._cli.context import Context
 from dstack_core._engine.access import TOKEN, read_token
 from dstack_core._engine.executors import label
-from dstack_core.errors import NotFoundError
+from dstack_core.errors import NotFoundError, ReachError
+from dstack_core.home import dstack_home
 
 if TYPE_CHECKING:
     from dstack_core._cli.tunnel import Tunnel
@@ -84,7 +85,7 @@ class Doors:
         """One for each port of a job that runs; empty when it cannot be reached (yet). Never waits for a network.
 
         Raises:
-            ReachError: its machine cannot be reached; this goes on trying.
+            ReachError: its machine cannot be reached (this goes on trying), or is somebody's own computer.
             CredentialsError: its machine does not let us in, or is not who it should be.
             DstackError: the backend does not make a way, or there is no OpenSSH.
         """
@@ -130,6 +131,11 @@ class Doors:
             token: str | None = tunnel.told
             ports, patience = tunnel.local, FAR_PATIENCE
         else:
+            if not (dstack_home() / "work" / record.machine).exists():
+                raise ReachError(
+                    f"{record.job} of {record.run} runs on another computer, which lets nobody in",
+                    hint="open it where it was started; or start it on a remote with machines of its own",
+                )
             token, ports, patience = None, record.ports, PATIENCE
         named = zip(ports, spec.ports, strict=False)
         found = [Address(record.job, port, asked.name, "", patience) for port, asked in named]

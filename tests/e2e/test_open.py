@@ -125,3 +125,17 @@ def test_a_followed_run_says_it_once(served, terminal):
         assert line == f"serve: answers at {url}\n"
         end(served)
         assert "answers at" not in served.end(following, 130).err
+
+
+def test_what_runs_on_another_computer_is_not_looked_for_on_this_one(served, tmp_path):
+    """Two computers that share a store: the other one's port is not ours."""
+    served.dstack("run", "-d", "serve")
+    served.open("serve")
+    served.dstack("open", served.run())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.yaml").write_text(f"settings: {{local: {{path: {served.home / 'store'}}}}}\n")
+    done = served.dstack("open", served.run(), env={"DSTACK_HOME": str(other)}, expect=68)
+    assert "serve of " in done.err
+    assert "runs on another computer" in done.err
+    end(served)
