@@ -23,7 +23,7 @@ from docker_engine import engine
 from docker_images import busybox, conda_image, python_image
 from docker_registry import registry
 from dstack_local.store import FolderStore
-from jupyter import jupyter
+from jupyter import jupyter, jupyter_image, jupyter_packages
 from vscode import code_server
 
 from dstack_core._content.logs import LogReader
@@ -33,7 +33,18 @@ from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import JobRecord, MachineRecord
 from dstack_core._ledger.runs import log_prefix
 
-__all__ = ["browser", "busybox", "code_server", "conda_image", "engine", "jupyter", "python_image", "registry"]
+__all__ = [
+    "browser",
+    "busybox",
+    "code_server",
+    "conda_image",
+    "engine",
+    "jupyter",
+    "jupyter_image",
+    "jupyter_packages",
+    "python_image",
+    "registry",
+]
 DSTACK = str(Path(sys.executable).with_name("dstack"))
 FAULTS = Path(__file__).with_name("faults")
 PATIENCE = 60.0

@@ -120,8 +120,8 @@ def busybox_files() -> list[tuple[str, Path | bytes | str]]:
 def shell_files() -> list[tuple[str, Path | bytes | str]]:
     """Bash and the programs of busybox."""
     bash = Path(which("bash") or "/bin/bash")
-    libraries = {str(path).lstrip("/"): Path(os.path.realpath(path)) for path in _libraries(bash)}
-    return [*busybox_files(), ("bin/bash", Path(os.path.realpath(bash))), *libraries.items()]
+    needed = {str(path).lstrip("/"): Path(os.path.realpath(path)) for path in libraries(bash)}
+    return [*busybox_files(), ("bin/bash", Path(os.path.realpath(bash))), *needed.items()]
 
 
 def python_files() -> list[tuple[str, Path | bytes | str]]:
@@ -129,7 +129,7 @@ def python_files() -> list[tuple[str, Path | bytes | str]]:
     python = Path(os.path.realpath(sys.executable))
     files: dict[str, Path | bytes | str] = dict(busybox_files())
     for program in (python, Path(which("bash") or "/bin/bash")):
-        for path in [program, *_libraries(program)]:
+        for path in [program, *libraries(program)]:
             files[str(path).lstrip("/")] = Path(os.path.realpath(path))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -138,7 +138,7 @@ def python_files() -> list[tuple[str, Path | bytes | str]]:
             continue
         files[str(path).lstrip("/")] = path
         if path.suffix == ".so":
-            files.update({str(found).lstrip("/"): Path(os.path.realpath(found)) for found in _libraries(path)})
+            files.update({str(found).lstrip("/"): Path(os.path.realpath(found)) for found in libraries(path)})
     wheels = [*stdlib.glob("ensurepip/_bundled/pip-*.whl"), *Path("/usr/share/python-wheels").glob("pip-*.whl")]
     files["opt/pip.whl"] = wheels[0]
     files["usr/bin/pip"] = b'#!/bin/sh\nPYTHONPATH=/opt/pip.whl exec python -m pip "$@"\n'
@@ -148,7 +148,7 @@ def python_files() -> list[tuple[str, Path | bytes | str]]:
     return sorted(files.items())
 
 
-def _libraries(program: Path) -> list[Path]:
+def libraries(program: Path) -> list[Path]:
     """The shared libraries that a program loads, its loader among them."""
     said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     return [Path(word) for line in said.splitlines() for word in line.split() if word.startswith("/")]

@@ -9,27 +9,52 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 import dstack_provider_jupyter
 import pytest
 from cloud_image import cache
+from docker_images import import_image, libraries, python_files
 
+_BASE = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
 FIND = "import sys; from inside.installing import find; print(find(*sys.argv[1:]), file=sys.stderr)"
 
 
 @pytest.fixture(scope="session")
-def jupyter() -> Callable[[Path], None]:
-    """Puts JupyterLab and Notebook where jobs share what they download: `jupyter(project.home / "cache" / "jobs")`."""
-    shared = cache() / "jobs"
-    found = Path(_find("notebook", shared))
-    names = [found.name, f"jupyterlab-4-{found.name.split('-', 2)[2]}"]  # Notebook brings JupyterLab
+def jupyter_packages() -> Path:
+    """Notebook, and JupyterLab, which it brings."""
+    return Path(_find("notebook", cache() / "jobs"))
 
-    def give(folder: Path) -> None:
+
+@pytest.fixture(scope="session")
+def jupyter_image(engine: str, jupyter_packages: Path) -> str:
+    """The image `python_image`, with pip, and with the libraries of the system that wheels count on."""
+    files = dict(python_files())
+    for path in jupyter_packages.rglob("*.so"):
+        outside = (found for found in libraries(path) if jupyter_packages not in found.parents)
+        files.update({str(found).lstrip("/"): Path(os.path.realpath(found)) for found in outside})
+    files[f"{sysconfig.get_path('purelib', vars=_BASE)}/pip.pth".lstrip("/")] = b"/opt/pip.whl\n"
+    return import_image("dstack-test-jupyter", sorted(files.items()))
+
+
+@pytest.fixture(scope="session")
+def jupyter(jupyter_packages: Path) -> Callable[..., None]:
+    """Puts JupyterLab and Notebook where jobs share what they download: `jupyter(project.home / "cache" / "jobs")`.
+
+    `copy`: for containers, which would not see where a link leads.
+    """
+    found = jupyter_packages
+    names = [found.name, f"jupyterlab-4-{found.name.split('-', 2)[2]}"]
+
+    def give(folder: Path, *, copy: bool = False) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copytree(found, folder / names[0], copy_function=_link, symlinks=True)
-        (folder / names[1]).symlink_to(names[0])  # also as a container sees it
+        if copy:
+            shutil.copytree(found, folder / names[0], copy_function=_link, symlinks=True)
+        else:
+            (folder / names[0]).symlink_to(found)
+        (folder / names[1]).symlink_to(names[0])
 
     return give
 
