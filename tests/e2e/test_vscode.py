@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.client
 import http.server
+import json
 import os
 import re
 import threading
@@ -58,7 +59,9 @@ def listening(process):
 def test_somebody_works_in_it(project, code_server, browser):
     project.write("train.py", "print('hello')\n")
     # Settings come with the repository; this one makes a terminal of text, which a test can read.
-    project.write(".vscode/settings.json", '{"terminal.integrated.gpuAcceleration": "off"}')
+    prompt = {"PROMPT_COMMAND": "PS1='$ '"}  # not a path of the machine, for the picture
+    settings = {"terminal.integrated.gpuAcceleration": "off", "terminal.integrated.env.linux": prompt}
+    project.write(".vscode/settings.json", json.dumps(settings))
     project.workflows("""
         - name: ide
           provider: code

@@ -14,6 +14,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from cloud_image import cache
 from docker_engine import which
 
 VERSION = "4.139.1"
@@ -25,9 +26,8 @@ LIBRARIES = ("krb5", "libsecret-1", "x11", "xkbfile")
 @pytest.fixture(scope="session")
 def code_server() -> Path:
     """The program `code-server`."""
-    folder = Path(os.environ.get("DSTACK_TEST_CACHE") or "~/.cache/dstack-tests").expanduser()
+    folder = cache()
     tree = folder / f"code-server-{VERSION}-node-{NODE.rstrip('.*')}"
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "code-server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not tree.exists():
