@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 def pull(run: str, job: str | None, *, only_show: bool, theirs: bool, stat: bool, yes: bool, as_json: bool) -> None:
     """Show what was edited in a job of RUN, and bring it back into the working tree.
 
-    Edits of dev environments are saved every few seconds, also while they run. A file that was changed here, too, since
-    the run was started stops it, and nothing is changed.
+    Edits of dev environments are saved every few seconds, also while they run. What was brought
+    back before is replaced by what came after it. A file that you changed here, too, stops it, and nothing is changed.
     """
     from dstack_core._content.bringing import bring, compare
+    from dstack_core._content.brought import Brought
     from dstack_core._content.difference import local_side, stored_side
     from dstack_core._content.restoring import load_known
     from dstack_core._content.snapshot import scan_snapshot
@@ -43,15 +44,16 @@ def pull(run: str, job: str | None, *, only_show: bool, theirs: bool, stat: bool
     if record.repo != here.repo:
         raise InputError(f"{record.name} is a run of {record.repo}, and this is {here.repo}", hint="go to its folder")
     view = there.advance(record.name)
-    digest = _edits(view, job)
-    mine = scan_snapshot(here.project).tree
-    if digest:
-        base, edited = load_known(there.store, view.plan.snapshot), load_known(there.store, digest)
-        found = compare(here.project, base, edited, mine, theirs=theirs)
+    name = _edited(view, job)
+    digest = view.jobs[name].value.edits if name in view.jobs else None
+    before = Brought(record.name, name, here.project)
+    mine, base = scan_snapshot(here.project).tree, load_known(there.store, view.plan.snapshot)
+    edited = load_known(there.store, digest) if digest else base
+    found = compare(here.project, base, edited, mine, theirs=theirs, brought=before.read())
     if as_json:
-        rows = [{"path": change.path, "change": change.how} for change in found.wanted] if digest else []
-        write_json({"changes": rows, "conflicts": found.conflicts if digest else []})
-    elif not digest or not (found.wanted or found.conflicts):
+        rows = [{"path": change.path, "change": change.how} for change in found.wanted]
+        write_json({"changes": rows, "conflicts": found.conflicts})
+    elif not (found.wanted or found.conflicts):
         click.echo("Everything that was edited there is here." if digest else "Nothing was edited there.", err=True)
     else:
         _show(local_side(here.project, mine), stored_side(there.store, edited), found.wanted, stat)
@@ -60,11 +62,12 @@ def pull(run: str, job: str | None, *, only_show: bool, theirs: bool, stat: bool
         if not only_show:
             confirm(f"Change {words.plural(len(found.wanted), 'file')} here?", yes=yes)
             bring(there.store, here.project, found.wanted)
+            before.add(found.wanted)
             click.echo(f"{words.plural(len(found.wanted), 'file')} changed", err=True)
 
 
-def _edits(view: RunView, job: str | None) -> str | None:
-    """The digest of what the job's code has become; None while it is unchanged. Raises InputError, NotFoundError."""
+def _edited(view: RunView, job: str | None) -> str:
+    """The job that people edit, or that is meant. Raises InputError, NotFoundError."""
     run, names = view.run.name, [planned.name for planned in view.plan.jobs]
     if job is not None and job not in names:
         raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, names)
@@ -74,8 +77,7 @@ def _edits(view: RunView, job: str | None) -> str | None:
         raise InputError(f"{what} {'no' if job else 'a'} dev environment", hint="`dstack cp` copies artifacts")
     if len(edited) > 1:
         raise InputError(f"{len(edited)} jobs of {run} can be edited: {', '.join(edited)}", hint="name one")
-    record = view.jobs.get(edited[0])
-    return record.value.edits if record else None
+    return edited[0]
 
 
 def _show(mine: Side, edited: Side, wanted: list[Change], stat: bool) -> None:

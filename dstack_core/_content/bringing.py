@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -32,18 +33,29 @@ class Bringing:
     there: int = 0
 
 
-def compare(root: Path, base: Tree, edited: Tree, here: Tree, *, theirs: bool = False) -> Bringing:
-    """From `base` to `edited`, against `here`, which was found at `root`. `theirs`: where both changed, it counts."""
+def compare(
+    root: Path, base: Tree, edited: Tree, here: Tree, *, theirs: bool = False, brought: Mapping[str, TreeEntry | None]
+) -> Bringing:
+    """From `base` to `edited`, against `here`, which was found at `root`.
+
+    Args:
+        theirs: where both changed, `edited` counts.
+        brought: what was brought before, None for what was deleted then: it may be replaced as the base may.
+    """
     mine = {entry.path: entry for entry in here}
+    since = Tree([*(entry for entry in base if entry.path not in brought), *filter(None, brought.values())])
+    found = {change.path: change for change in (*changes(since, edited), *changes(base, edited))}
+    gone = {path for path, change in found.items() if change.new is None}
     wanted, conflicts, there = [], [], 0
-    for change in changes(base, edited):
-        entry = mine.get(change.path)
+    for path, change in sorted(found.items()):
+        entry = mine.get(path)
+        untouched = same_content(entry, change.old) or (path in brought and same_content(entry, brought[path]))
         if same_content(entry, change.new):
             there += 1
-        elif (theirs or same_content(entry, change.old)) and _is_free(root, change, entry):
+        elif (theirs or untouched) and _is_free(root, change, entry, gone):
             wanted.append(replace(change, old=entry))
         else:
-            conflicts.append(change.path)
+            conflicts.append(path)
     return Bringing(wanted, conflicts, there)
 
 
@@ -57,7 +69,7 @@ def bring(store: ArtifactStore, root: Path, wanted: list[Change]) -> None:
     staged = root / f"{_STAGED}{os.urandom(8).hex()}"
     try:
         restore_entries(store, Tree([TreeEntry("", "dir", 0o755), *_folders(new), *new]), staged)
-        for change in wanted:
+        for change in sorted(wanted, key=lambda change: change.new is not None):  # a file may become a folder
             target = root / change.path
             if change.new is None:
                 target.unlink(missing_ok=True)
@@ -71,14 +83,16 @@ def bring(store: ArtifactStore, root: Path, wanted: list[Change]) -> None:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _is_free(root: Path, change: Change, entry: TreeEntry | None) -> bool:
-    """Whether the path can be written: nothing ignored lies there, and no link or file is on the way to it."""
+def _is_free(root: Path, change: Change, entry: TreeEntry | None, gone: Set[str]) -> bool:
+    """Whether the path can be written: nothing ignored lies there, and no link or file is on the way that stays."""
     target = root / change.path
     if entry is None and os.path.lexists(target):
         return False
     above = root
     for part in Path(change.path).parent.parts:
         above /= part
+        if str(above.relative_to(root)) in gone:
+            return True
         if above.is_symlink() or (os.path.lexists(above) and not above.is_dir()):
             return False
     return True

@@ -43,7 +43,10 @@ class Edits:
     def save(self) -> bool:
         """Store what is there now; whether it is anything else than the last time. Raises StoreError, InputError."""
         with collector_paused():
-            found = {entry.path: entry for entry in scan_plain(self._root).tree if self._counts(entry.path)}
+            also = [
+                to_bytes(path) for path, entry in self._code.items() if entry.kind != "dir" and not self._apart(path)
+            ]
+            found = {entry.path: entry for entry in scan_plain(self._root, also).tree if self._counts(entry.path)}
             seen = Tree(found.values()).digest
             if seen == self._seen:
                 return False
@@ -68,7 +71,7 @@ class Edits:
         return not self._apart(path) and (path in self._code or LITTER.isdisjoint(path.split("/")))
 
     def _is_hidden(self, path: str) -> bool:
-        """Not looked at, or part of the code though an ignore file names it."""
+        """Not looked at, or it could not be read."""
         return self._apart(path) or os.path.lexists(join(self._root, to_bytes(path)))
 
     def _mode(self, entry: TreeEntry) -> int:

@@ -40,11 +40,12 @@ class Scan:
     warnings: tuple[str, ...]
 
 
-def scan_plain(base: bytes) -> Scan:
-    """A folder that is in no repository."""
+def scan_plain(base: bytes, also: Iterable[bytes] = ()) -> Scan:
+    """A folder that is in no repository. `also`: files and links that count though an ignore file leaves them out."""
     cache = StatCache(b"scan\0" + base)
     looking = _Looking(base, cache.body())
     looking.walk()
+    looking.add_left_out(also)
     tree = looking.tree()
     if len(looking.kept) > _FEW and looking.kept != looking.known:
         cache.save({}, [{"files": looking.kept}])
@@ -194,6 +195,21 @@ class _Looking:
                 self.links[item.path] = item.target
             else:
                 self._add_file(item.path, item.stamp)
+
+    def add_left_out(self, paths: Iterable[bytes]) -> None:
+        """Those of the paths that `walk` did not find, and that are there."""
+        seen = {*(to_bytes(entry.path) for entry in self._files), *self.links}
+        for path in paths:
+            if path in seen:
+                continue
+            try:
+                stamp = stamp_of(os.lstat(join(self._base, path)))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISLNK(stamp[0]):
+                self._add_link(path)
+            elif stat.S_ISREG(stamp[0]):
+                self._add_file(path, stamp)
 
     def add_listing(self, paths: Sequence[bytes], prefix: bytes) -> None:
         """What git listed: files, links, and repositories inside this one."""
