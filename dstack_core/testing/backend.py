@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import socket
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import pytest
 
-from dstack_core.backend import Backend, SupportsLeftovers, SupportsNotice
+from dstack_core.backend import Address, Backend, SupportsLeftovers, SupportsNotice, SupportsReach
+from dstack_core.errors import ReachError
 from dstack_core.models import Gpu, Launch, Offer, Requirements
 from dstack_core.testing.waiting import until
+
+GREETER: Final = 22222
+"""A port that no machine uses."""
+_GREET: Final = """
+import socket, sys
+server = socket.create_server(("", int(sys.argv[1])))
+while True:
+    came, _ = server.accept()
+    came.sendall(b"SSH-2.0-greeter\\r\\n")
+    came.close()
+"""
 
 
 class Machines:
@@ -51,6 +66,11 @@ class BackendSuite:
     def runner(self, machine: str, seconds: float) -> Sequence[str]:
         """Override if Python is not there: a command that lives for `seconds`, with `machine` among its arguments."""
         return (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))", str(seconds), machine)
+
+    def greeter(self, machine: str, port: int) -> Sequence[str]:
+        """Override if Python is not there: a command that greets with `SSH-` whoever connects, `machine` among its
+        arguments."""
+        return ("python3", "-c", _GREET, str(port), machine)
 
     @pytest.fixture
     def machines(self, backend: Backend) -> Iterator[Machines]:
@@ -165,8 +185,34 @@ class BackendSuite:
             pytest.skip("not a SupportsNotice")
         assert backend.notice() is None
 
+    def test_a_machine_is_reached_while_somebody_wants_to(self, machines: Machines, machine: str) -> None:
+        """And by nobody afterwards, nor is anything left of it; of what is not there, it says so."""
+        backend = machines.backend
+        if not isinstance(backend, SupportsReach):
+            pytest.skip("not a SupportsReach")
+        handle = machines.launch(machine, self.greeter(machine, GREETER))
+        until(lambda: backend.state(machine, handle) == "up", "the machine was up", self.patience)
+        for again in (handle, None):
+            with backend.reach(machine, again, GREETER) as address:
+                with backend.reach(machine, again, GREETER) as other:
+                    until(functools.partial(_greeted, other), "the machine answered", self.patience)
+                until(lambda: _greeted(address), "the machine answered", self.patience)
+            assert not _greeted(address)
+            if isinstance(backend, SupportsLeftovers):
+                assert not [one for one in backend.leftovers() if one.machine == machine and one.kind == "rule"]
+        with pytest.raises(ReachError), backend.reach(uuid.uuid4().hex, None, GREETER):
+            pass
+
     @pytest.mark.parametrize("handle", ["", "nonsense", "1", "0:0:0", "i-0"])
     def test_a_handle_that_says_nothing_does_no_harm(self, backend: Backend, machine: str, handle: str) -> None:
         """Records are old, or were edited."""
         assert backend.state(machine, handle) in ("gone", "unknown")
         backend.terminate(machine, handle)
+
+
+def _greeted(address: Address) -> bool:
+    try:
+        with socket.create_connection((address.host, address.port), timeout=5) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import urllib.request
 
 from aws_box import aws, aws_box
 from dstack_aws import policies
@@ -123,6 +125,51 @@ def test_a_plan_shows_prices_and_why_others_were_rejected(ec2: Ec2Remote):
         "train: r5.large in us-east-1a at 0.137 USD per hour",
         "  not t3.small: has 2.147 GB of memory, needs 8 GB",
     ]
+
+
+SERVE = f"""
+- name: serve
+  provider: bash
+  image: {IMAGE}
+  ports: {{web: 8124}}
+  commands: ["echo hello > index.html", "exec httpd -f -p $DSTACK_HOST:$PORT_0"]
+"""
+
+
+def test_a_port_is_reached_by_who_submitted_alone_while_somebody_looks(ec2: Ec2Remote):
+    """By a rule for one address and one port, which goes with the command, or after it was killed with a sweep."""
+    ec2.project.workflows(SERVE)
+    following = ec2.project.start("run", "-r", "serve")
+    said = iter(following.stderr)
+    url = next(line for line in said if "answers at" in line).split()[-1]
+    assert urllib.request.urlopen(url).read() == b"hello\n"
+    (run,) = ec2.runs()
+    client = ec2.aws.client("ec2")
+
+    def rules() -> list[tuple[str, int]]:
+        found = client.describe_security_group_rules(Filters=[{"Name": "tag:dstack:run", "Values": [run]}])
+        return [(rule["CidrIpv4"], rule["FromPort"] - rule["ToPort"]) for rule in found["SecurityGroupRules"]]
+
+    assert rules() == [("127.0.0.1/32", 0)]
+    following.kill()
+    following.wait()
+    opening = ec2.project.start("open", "--no-browser", run)
+    url = opening.stdout.readline().removeprefix("web: ").strip()
+    assert urllib.request.urlopen(url).read() == b"hello\n"
+    opening.send_signal(signal.SIGINT)
+    ec2.project.end(opening)
+    assert rules() == [("127.0.0.1/32", 0)], "that of the command which was killed"
+    calls = ec2.since_setup()
+    assert needed(call for call in calls if call["machine"]) <= allowed(policies.machine(Scope()))
+    own = [call for call in calls if not call["machine"] and call["action"] != "DescribeSecurityGroupRules"]
+    assert needed(own) <= allowed(policies.use(Scope()))
+    ec2.project.dstack("stop", "--abort", "-y", run)
+    ec2.wait_for(lambda: {m.status for m in ec2.machines(run)} == {"gone"}, "the machine to leave")
+    ec2.project.dstack("machines")
+    (looks,) = (ec2.project.home / "looks").iterdir()
+    looks.write_text(json.dumps({name: when - 60 for name, when in json.loads(looks.read_text()).items()}))
+    assert "Ended the rule sg-" in ec2.project.dstack("machines", "--sweep").out
+    assert rules() == []
 
 
 def test_machines_are_told_and_what_was_left_behind_is_ended(ec2: Ec2Remote):

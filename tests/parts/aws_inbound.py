@@ -21,12 +21,14 @@ def follow(inbound: Inbound, instances: Instances, account: str, region: str) ->
     """Make what leads to machines what the rules of their groups say. Whoever calls holds the lock."""
     for instance in ec2_backends[account][region].all_instances():
         record = instances.records[instance.id]
-        wanted = {port: rule for rule in _rules(instance) for port in range(rule.from_port, rule.to_port + 1)}
+        runs = record.phase == "running"
+        rules = [rule for rule in _rules(instance) if runs]
+        wanted = {port: rule for rule in rules for port in range(rule.from_port, rule.to_port + 1)}
         host = str(instance.public_ip)
         for place, port in inbound.of(instance.id):
-            if place == host and port not in wanted:
+            if not runs or (place == host and port not in wanted):
                 inbound.close(place, port)
-        for port, rule in wanted.items() if record.address else ():
+        for port, rule in wanted.items():
             admits = _Admits(rule.ip_range["CidrIp"])
             inbound.open(instance.id, record.address, port, host, port, admits)
 

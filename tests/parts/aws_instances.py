@@ -65,6 +65,9 @@ class Instances:
         """Know an instance that moto has just made."""
         record = self.records[instance.id] = Record(instance)
         instance.nics[0].public_ip = public_address()  # one that leads somewhere
+        if not instance.security_groups:
+            default = instance.ec2_backend.get_default_security_group(instance.vpc_id)
+            instance.security_groups = [default] if default else []
         record.show("pending")
         return record
 

@@ -33,7 +33,7 @@ class Ec2Remote(Elsewhere):
         self.store = S3Store({"bucket": self.bucket})
         image = aws.image(images=(keep_archive(aws.box.images, IMAGE, shell_files()),))
         self._set_up()
-        ec2 = {"ami": image, "instance_types": TYPES, "security_group": ""}
+        ec2 = {"ami": image, "instance_types": TYPES, "security_group": "", "ssh_from": "127.0.0.1"}
         self.write_config({"s3": {"bucket": self.bucket}, "ec2": ec2}, **limits)
         kept = {k: v for k, v in project.env.items() if not k.startswith("AWS_")}
         # No engine: the machine on which a command is given need not have one.

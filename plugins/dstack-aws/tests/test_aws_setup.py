@@ -237,8 +237,15 @@ def _use_machines(backend: Ec2Backend, aws: Account) -> None:
         AvailabilityZone="us-east-1a", Size=8, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
     )
     client.allocate_address(TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}])
+    group = client.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"]
+    label = [{"ResourceType": "security-group-rule", "Tags": tags}]
+    permission = {"IpProtocol": "tcp", "FromPort": 7, "ToPort": 7, "IpRanges": [{"CidrIp": "198.51.100.7/32"}]}
+    client.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission], TagSpecifications=label)
+    aws.wait_for(lambda: backend.state(launch.machine, None) == "up", "the machine")
+    with backend.reach(launch.machine, None, 2222) as address:
+        assert address.host.startswith("127.")
     found = backend.leftovers()
-    assert {one.kind for one in found} == {"machine", "disk", "address", "request"}
+    assert {one.kind for one in found} == {"machine", "disk", "address", "request", "rule"}
     for one in found:
         backend.end(one)
     aws.wait_for(lambda: not backend.leftovers(), "the end of all")

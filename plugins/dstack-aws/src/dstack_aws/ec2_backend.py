@@ -7,22 +7,25 @@ only says where to look, and since when.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from dstack_aws import ec2_leftovers, ec2_notice
 from dstack_aws.account import PATIENCE, Account
+from dstack_aws.ec2_caller import ASK, caller
 from dstack_aws.ec2_handle import Handle
 from dstack_aws.ec2_images import PLAIN, WITH_GPU, find_image
 from dstack_aws.ec2_launching import run_instance
 from dstack_aws.ec2_network import find_place, zone_of
 from dstack_aws.ec2_offers import Market
 from dstack_aws.ec2_prices import GB, Prices
+from dstack_aws.ec2_reach import Rules
 from dstack_aws.ec2_region import Region, region_names
 from dstack_aws.ec2_request import MACHINE, request, user
-from dstack_core.backend import Backend, Leftover, MachineState, Offers
-from dstack_core.errors import StoreError
+from dstack_core.backend import Address, Backend, Leftover, MachineState, Offers
+from dstack_core.errors import ReachError, StoreError
 from dstack_core.models import Launch, Offer, Requirements
 
 DISK: Final = 100
@@ -42,6 +45,7 @@ class Ec2Backend(Backend):
         self._account = account_of(settings)
         self._patience = float(settings.get("patience", PATIENCE))
         self._open: dict[str, Region] = {}
+        self._rules = Rules()
 
     def offers(self, requirements: Requirements) -> Offers:
         """See `Backend.offers`. Lists of types and prices are those of the last hour.
@@ -99,6 +103,24 @@ class Ec2Backend(Backend):
     def notice(self) -> float | None:
         """See `SupportsNotice.notice`: spot machines are told two minutes before they are taken."""
         return ec2_notice.interruption()
+
+    @contextmanager
+    def reach(self, machine: str, handle: str | None, port: int) -> Iterator[Address]:
+        """See `SupportsReach.reach`: a rule of the machine's security group lets this computer's address in.
+
+        Raises:
+            ReachError: it has no address, is not there, or nobody says which address this computer has.
+            StoreError: AWS cannot be asked.
+        """
+        private = self._settings.get("ssh_to") == "private"
+        source = caller(str(self._settings.get("ssh_from") or ASK))
+        for region in self._where(Handle.parse(handle)):
+            for instance in _instances(region, machine):
+                if instance["State"]["Name"] in STATES:
+                    with self._rules.way(region, instance, port, source, private=private) as address:
+                        yield address
+                    return
+        raise ReachError("the machine is not there any more", hint="dstack ps")
 
     def leftovers(self) -> Sequence[Leftover]:
         """See `SupportsLeftovers.leftovers`. Raises StoreError."""

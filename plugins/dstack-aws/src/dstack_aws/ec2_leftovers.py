@@ -1,4 +1,5 @@
-"""What of ours is in a region, found by its label: instances, disks, addresses, spot requests; and how each ends."""
+"""What of ours is in a region, found by its label: instances, disks, addresses, spot requests, rules that let somebody
+in; and how each ends."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from dstack_aws import ec2_reach
 from dstack_aws.ec2_prices import GB, Prices
 from dstack_aws.ec2_region import Region
 from dstack_aws.ec2_request import MACHINE, RUN, STORE
@@ -40,6 +42,8 @@ def find(region: Region, prices: Prices) -> Iterator[Leftover]:
     asked = {"Filters": [*OURS, active]}
     for one in region.pages("list spot requests", "describe_spot_instance_requests", "SpotInstanceRequests", **asked):
         yield _leftover("request", one["SpotInstanceRequestId"], one, region, one.get("CreateTime"), 0.0)
+    for one in region.pages("list rules", "describe_security_group_rules", "SecurityGroupRules", Filters=OURS):
+        yield _leftover("rule", f"{one['GroupId']}/{one['SecurityGroupRuleId']}", one, region, None, 0.0)
 
 
 def end(region: Region, leftover: Leftover) -> None:
@@ -51,6 +55,8 @@ def end(region: Region, leftover: Leftover) -> None:
         _end(region, f"delete the disk {name}", lambda client: client.delete_volume(VolumeId=name))
     elif leftover.kind == "address":
         _end(region, f"release the address {name}", lambda client: client.release_address(AllocationId=name))
+    elif leftover.kind == "rule":
+        ec2_reach.remove(region, name)
     else:
         requests = [name]
         _end(

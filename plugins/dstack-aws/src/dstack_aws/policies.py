@@ -34,6 +34,7 @@ class Scope:
         secrets: how the names of secrets begin.
         profile: name of the machines' role and instance profile.
         launches: whether machines launch others.
+        group: the machines' security group, by its tag `Name` or its id.
     """
 
     bucket: str = "BUCKET"
@@ -42,6 +43,7 @@ class Scope:
     profile: str = NAME
     partition: str = "aws"
     launches: bool = True
+    group: str = NAME
 
     def arn(self, service: str, resource: str, account: str = "*", region: str = "*") -> str:
         """A name of AWS."""
@@ -52,11 +54,12 @@ def use(scope: Scope) -> dict[str, Any]:
     """For whoever submits runs: launch, look at and end machines; use the store; keep secrets."""
     secrets = ["CreateSecret", "UpdateSecret", "DescribeSecret", "DeleteSecret", "RestoreSecret", "GetSecretValue"]
     ending = ["DeleteVolume", "ReleaseAddress", "CancelSpotInstanceRequests"]
-    looking = ["DescribeVolumes", "DescribeAddresses", "DescribeSpotInstanceRequests"]
+    looking = ["DescribeVolumes", "DescribeAddresses", "DescribeSpotInstanceRequests", "DescribeSecurityGroupRules"]
     return _policy(
         *_machines(scope),
         _allow("EndLeftovers", [f"ec2:{name}" for name in ending], "*", LABELLED),
         _allow("FindLeftovers", [f"ec2:{name}" for name in looking], "*"),
+        *_reach(scope),
         *_store(scope),
         _allow("KeepSecrets", [f"secretsmanager:{name}" for name in secrets], _secrets(scope)),
         _allow("ListSecrets", ["secretsmanager:ListSecrets"], "*"),
@@ -119,6 +122,23 @@ def _machines(scope: Scope) -> list[Statement]:
         END,
         _allow("BeItself", ["iam:PassRole"], role, {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}),
         _allow("FirstSpot", ["iam:CreateServiceLinkedRole"], spot),
+    ]
+
+
+def _reach(scope: Scope) -> list[Statement]:
+    """Rules for machines' ports: made with a machine's label only, in our group only; and no others are removed."""
+    rules = scope.arn("ec2", "security-group-rule/*")
+    by_id = scope.group.startswith("sg-")
+    group = scope.arn("ec2", f"security-group/{scope.group if by_id else '*'}")
+    ours = None if by_id else {"StringEquals": {"aws:ResourceTag/Name": scope.group}}
+    change = ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"]
+    labelled = {"Null": {f"aws:RequestTag/{MACHINE}": "false"}}
+    made = {"StringEquals": {"ec2:CreateAction": "AuthorizeSecurityGroupIngress"}}
+    return [
+        _allow("ChangeGroup", change, group, ours),
+        _allow("LetIn", change[:1], rules, labelled),
+        _allow("LetInNoMore", change[1:], rules, LABELLED),
+        _allow("LabelRule", ["ec2:CreateTags"], rules, made),
     ]
 
 

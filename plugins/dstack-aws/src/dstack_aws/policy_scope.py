@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dstack_aws.ec2_network import PROFILE
+from dstack_aws.ec2_network import GROUP, PROFILE
 from dstack_aws.policies import Scope
 from dstack_core.settings import configured, machines_launch
 
@@ -25,7 +25,8 @@ def scope_of(remote: str | None) -> Scope:
     bucket, prefix = str(s3.get("bucket") or "BUCKET"), str(s3.get("prefix") or "")
     profile = str(ec2.get("instance_profile", PROFILE)) or PROFILE
     secret_prefix = str(secrets.get("prefix") or "dstack")
-    return Scope(bucket, prefix, secret_prefix, profile, partition, machines_launch(remote))
+    group = str(ec2.get("security_group", GROUP)) or GROUP
+    return Scope(bucket, prefix, secret_prefix, profile, partition, machines_launch(remote), group)
 
 
 def _model(name: str) -> Any:

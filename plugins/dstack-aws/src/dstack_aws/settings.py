@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dstack_aws.account import PATIENCE
+from dstack_aws.ec2_caller import ASK, network_of
 from dstack_core.settings import HERE
 from dstack_core.setup import ASKED
 
@@ -21,6 +22,10 @@ def _endpoint(url: str) -> str:
     if parts.username or parts.password:
         raise ValueError("must have no credentials in it: use a profile or AWS_ACCESS_KEY_ID")
     return url.rstrip("/")
+
+
+def _source(source: str) -> str:
+    return _endpoint(source) if "://" in source else network_of(source)
 
 
 def _prefix(prefix: str) -> str:
@@ -137,6 +142,16 @@ class Ec2Settings(BaseModel):
     )
     gpu_ami: str | None = Field(
         None, description="The same for machines with GPUs; by default Ubuntu with NVIDIA's driver, from AWS."
+    )
+    ssh_from: Annotated[str, AfterValidator(_source)] = Field(
+        ASK,
+        description="Who reaches jobs: an address, a network, or a URL that says which address you have.",
+        json_schema_extra=HERE,
+    )
+    ssh_to: Literal["public", "private"] = Field(
+        "public",
+        description="Which address of a machine is used for that; private needs a VPN.",
+        json_schema_extra=HERE,
     )
     disk: int = Field(100, ge=8, le=16000, description="GB of a machine's disk, if a job does not ask for more.")
     disk_price: float | None = Field(None, ge=0, description="USD for a GB of disk and month; else the list price.")
