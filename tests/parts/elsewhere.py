@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -91,6 +92,10 @@ class Elsewhere:
     def job(self, run: str, name: str) -> JobRecord:
         return self.view(run).jobs[name].value
 
+    def job_count(self, run: str) -> int:
+        """How many jobs have a record: were worked on, or ended."""
+        return len(self.view(run).jobs)
+
     def machines(self, run: str) -> list[MachineRecord]:
         return [document.value for document in machines(self.store, run)]
 
@@ -132,7 +137,8 @@ class Elsewhere:
                 name = instance["InstanceId"]
                 lines.append(f"--- {name} {instance['State']['Name']}\n{self.aws.console(name)[-3000:]}")
                 if instance["State"]["Name"] == "running":
-                    lines.append(self.aws.run(name, "tail", "-c", "3000", "/var/log/dstack.log").out)
+                    with contextlib.suppress(RuntimeError):  # it goes at this very moment
+                        lines.append(self.aws.run(name, "tail", "-c", "3000", "/var/log/dstack.log").out)
         return "\n".join(lines)
 
 

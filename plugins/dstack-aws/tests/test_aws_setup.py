@@ -14,9 +14,10 @@ import pytest
 from aws_box import Account
 from click.testing import CliRunner, Result
 from dstack_aws import policies
-from dstack_aws.account_setup import Setup
+from dstack_aws.account_setup import Setup, make_group
 from dstack_aws.command import aws as command
 from dstack_aws.ec2_backend import Ec2Backend, account_of
+from dstack_aws.ec2_region import Region
 from dstack_aws.policies import Scope
 from dstack_aws.s3_store import S3Store
 from dstack_aws.secrets_store import SecretsManagerStore
@@ -136,6 +137,20 @@ def test_setup_converges_wherever_it_was_cut_short(aws):
             assert aws.lift(fault) == 1
             list(Setup(account, scope, 5).role())
             assert state(aws, scope.profile) == (policies.TRUST, policies.machine(scope), [scope.profile])
+
+
+@pytest.mark.parametrize("effect", [False, True])
+def test_the_group_is_made_wherever_it_was_cut_short(aws, effect):
+    region = Region(account_of(settings_of(aws)), "us-east-1", 5)
+    for step in ("DescribeVpcs", "CreateSecurityGroup", "DescribeSecurityGroups"):
+        fault = aws.fault(step, "UnauthorizedOperation", effect=effect)
+        with pytest.raises(DstackError):
+            list(make_group(region, "ours", None))
+        assert aws.lift(fault) == 1
+    (line,) = make_group(region, "ours", None)
+    assert line == "security group ours in us-east-1: is there"
+    found = aws.client("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": ["ours"]}])
+    assert len(found["SecurityGroups"]) == 1
 
 
 def test_a_role_that_trusts_somebody_else_is_mended(aws):

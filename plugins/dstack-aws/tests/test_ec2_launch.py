@@ -106,6 +106,18 @@ def test_a_lost_answer_gives_the_same_machine(aws, backend, launch, fault):
     backend.terminate(launch.machine, handle)
 
 
+@pytest.mark.parametrize(
+    "fault", [{"lost": True}, {"code": "RequestLimitExceeded", "count": 3}, {"code": "InternalError", "effect": True}]
+)
+def test_an_end_whose_answer_is_lost_or_refused_is_asked_for_again(aws, backend, launch, fault):
+    handle = backend.launch(OFFER, launch)
+    armed = aws.fault("TerminateInstances", **fault)
+    backend.terminate(launch.machine, handle)
+    assert aws.lift(armed) == fault.get("count", 1)
+    aws.wait_for(lambda: backend.state(launch.machine, handle) == "gone", "the end")
+    assert launch.machine not in backend.machines()
+
+
 def test_another_link_in_the_user_data_gives_the_same_machine(backend, launch):
     first = backend.launch(OFFER, launch).split("/")
     again = backend.launch(OFFER, replace(launch, config="another: one")).split("/")

@@ -1,0 +1,41 @@
+"""What goes wrong while a machine of EC2 is asked for: no machine is left, and no run waits for one that is not."""
+
+from __future__ import annotations
+
+from aws_box import aws, aws_box
+from ec2_remote import Ec2Remote, ec2
+from elsewhere import PIPELINE, limits
+
+__all__ = ["aws", "aws_box", "ec2", "limits"]
+
+
+def test_a_machine_that_comes_up_although_its_launch_failed_ends_itself(ec2: Ec2Remote):
+    """AWS says that it failed, and nobody sees the machine until it is there."""
+    ec2.project.workflows(PIPELINE)
+    ec2.write_config({**ec2.settings, "ec2": {**ec2.settings["ec2"], "patience": 1}}, lease="30s")
+    fault = ec2.aws.fault("RunInstances", "InternalError", effect=True, hidden=6, count=-1)
+    done = ec2.project.dstack("run", "-r", "-d", "data", expect=74)
+    assert done.err.count("error:") == 1
+    assert "cannot start a machine" in done.err
+    assert ec2.aws.lift(fault) > 1, "it was tried again, as the same machine"
+    run = ec2.runs()[0]
+    assert [machine.status for machine in ec2.machines(run)] == ["gone"]
+    ec2.wait_for(lambda: [one["State"]["Name"] for one in ec2.instances()] == ["terminated"], "it to end itself")
+    assert ec2.job_count(run) == 0, "it claimed nothing"
+    ec2.project.dstack("stop", "-y", run)
+    assert ec2.view(run).run.status == "stopped"
+
+
+def test_a_run_that_is_stopped_while_its_machine_is_asked_for(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    held = ec2.aws.fault("RunInstances", hold="before")
+    command = ec2.project.start("run", "-r", "-d", "data")
+    ec2.wait_for(lambda: ec2.aws.met(held), "the launch")
+    run = ec2.runs()[0]
+    ec2.project.dstack("stop", "-y", run)
+    assert ec2.view(run).run.status == "stopped"
+    ec2.aws.lift(held)
+    ec2.project.end(command, expect=None)
+    ec2.wait_for(lambda: [one["State"]["Name"] for one in ec2.instances()] == ["terminated"], "the machine to leave")
+    assert ec2.job_count(run) == 1, "that it was stopped, and no attempt"
+    assert ec2.job(run, "data").attempts == ()
