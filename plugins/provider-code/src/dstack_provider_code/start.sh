@@ -1,7 +1,10 @@
 cd "$DSTACK_CODE_FOLDER"
 if [ -z "$dstack_code_server" ] && command -v code-server > /dev/null; then
+  # It writes a config file wherever it is told, or into the user's home.
   case $dstack_code_wanted in
-    '' | "$(code-server --version 2> /dev/null | tail -n 1 | cut -d ' ' -f 1)") dstack_code_server=code-server ;;
+    '' | "$(code-server --config "$DSTACK_CODE/unused" --version 2> /dev/null | tail -n 1 | cut -d ' ' -f 1)")
+      dstack_code_server=code-server
+      ;;
   esac
 fi
 if [ -z "$dstack_code_server" ]; then
