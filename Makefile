@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 JOBS ?= 2
 ARGS ?=
-BENCHES ?= startup ps run plan terminal content
+BENCHES ?= startup ps run plan terminal content lab
 
 MEMBERS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
