@@ -37,6 +37,8 @@ def test_the_example(project):
     assert f"accuracy on the test set: {metrics['accuracy']:.2%}" in said
 
     assert {decision for decision, _ in _plan(project).values()} == {"reuse"}
+    explore = json.loads(project.dstack("plan", "explore", "--json").out)["jobs"]
+    assert [job["decision"] for job in explore if job["job"] != "explore"] == ["reuse", "reuse"]
     longer = _plan(project, "--", "--epochs", "60")
     assert (longer["digits-data"][0], longer["train-digits"][0]) == ("reuse", "run")
     with (project.root / "train.py").open("a") as script:

@@ -13,8 +13,6 @@ LOOKS = 10
 """Looks in the time after which it ends."""
 LONGEST = 30.0
 """Seconds between two looks, at most."""
-LISTINGS = ("/api/contents", "/api/kernels", "/api/sessions", "/api/terminals", "/api/status", "/api/me")
-"""What a page asks for again and again while nobody is there."""
 
 
 class Idle:
@@ -70,8 +68,8 @@ class Idle:
 
 def is_use(method: str, path: str, query: str, base: str) -> bool:
     """Whether a request comes from what somebody does."""
-    if method not in ("GET", "HEAD", "OPTIONS"):
-        return True
+    if method != "GET":
+        return method not in ("HEAD", "OPTIONS")
     below = "/" + path[len(base) :] if path.startswith(base) else path
     if below.startswith("/api/contents/"):
         return "type=file" in query or "type=notebook" in query
