@@ -7,10 +7,12 @@ import contextlib
 import hashlib
 import http.client
 import http.server
+import io
 import json
 import os
 import re
 import threading
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -144,6 +146,15 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def extension():
+    """A `.vsix` file that does nothing."""
+    about = {"name": "greet", "publisher": "tests", "version": "1.0.0", "engines": {"vscode": "^1.60.0"}}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("extension/package.json", json.dumps(about))
+    return packed.getvalue()
+
+
 @pytest.fixture
 def mirror(code_server, tmp_path):
     """Where a release is had: its address, its archive, and what was asked for."""
@@ -164,18 +175,21 @@ def test_it_comes_from_a_mirror_once(project, mirror):
     project.env["PATH"] = os.pathsep.join(
         folder for folder in project.env["PATH"].split(os.pathsep) if not (Path(folder) / "code-server").exists()
     )
+    project.write("greet.vsix", extension())
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     project.workflows(f"""
         - name: ide
           provider: code
           url: {place}/code-server-{{version}}-{{os}}-{{arch}}.tar.gz
           sha256: {digest}
+          extensions: greet.vsix
     """)
     refused = project.dstack("run", "ide", "--sha256", "0" * 64, expect=1)
     assert f"has the SHA-256 {digest}" in refused.out
     for _ in range(2):
         url = opened(project, "ide")
         assert ask(url)[0] == 302
+        assert [*(project.home / "cache" / "jobs" / "code-server-extensions").glob("tests.greet-1.0.0*")]
         end(project)
     assert asked == [f"/code-server-{VERSION}-linux-{archive.name.split('-')[-1]}"] * 2  # the refused one and one more
 

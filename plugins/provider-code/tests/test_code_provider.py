@@ -23,7 +23,7 @@ SAYS = '#!/bin/sh\n[ "$3" != --version ] || { echo "4.0.1 abc with Code 1.0"; ex
 class TestCodeProvider(ProviderSuite):
     examples: ClassVar[list[dict[str, Any]]] = [
         {},
-        {"setup": "pip install x", "version": "4.100.2", "idle_duration": "1h30m"},
+        {"setup": "pip install x", "extensions": ["a.b", "c d.vsix"], "version": "4.100.2", "idle_duration": "1h30m"},
         {"server": "/opt/code", "url": "https://mirror.example/{version}/{os}-{arch}.tar.gz", "sha256": "0" * 64},
     ]
     invalid: ClassVar[list[dict[str, Any]]] = [
@@ -112,6 +112,22 @@ def test_the_one_on_the_path_is_taken(machine: Machine) -> None:
     assert (config.read_text(), config.stat().st_mode & 0o777) == ("password: s3cr3t\n", 0o600)
     assert "s3cr3t" not in done.stdout
     assert machine.run(version="4.0.1").stdout.startswith(f"{machine.bin}/code-server --config ")
+
+
+def test_extensions_come_first(machine: Machine) -> None:
+    machine.program("code-server")
+    done = machine.run(extensions=["ms-python.python", "my own.vsix"])
+    first, second = done.stdout.splitlines()
+    assert first.endswith(" --install-extension=ms-python.python --install-extension=my own.vsix")
+    assert "install-extension" not in second
+    (machine.bin / "code-server").write_text("#!/bin/sh\nexit 1\n")
+    done = machine.run(extensions="x.y")
+    assert (done.returncode, done.stderr) == (1, "dstack: an extension could not be installed: x.y\n")
+
+
+def test_a_version_of_2023_is_any(machine: Machine) -> None:
+    machine.program("code-server")
+    assert machine.run(version="1.72.3").stdout.startswith(f"{machine.bin}/code-server --config ")
 
 
 def test_a_server_of_the_user_s(machine: Machine) -> None:

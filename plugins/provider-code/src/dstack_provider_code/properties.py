@@ -28,13 +28,17 @@ def _idle(text: str) -> str:
     return text
 
 
+Lines = Annotated[list[str], BeforeValidator(_lines), WithJsonSchema(_LINES)]
+
+
 class CodeProperties(BaseModel):
     """What may stand in a `provider: code` workflow beside the properties of every workflow."""
 
     model_config = ConfigDict(extra="forbid")
 
-    setup: Annotated[list[str], BeforeValidator(_lines), WithJsonSchema(_LINES)] = Field(
-        default=[], description="Shell commands to run before the server starts."
+    setup: Lines = Field(default=[], description="Shell commands to run before the server starts.")
+    extensions: Lines = Field(
+        default=[], description="Extensions to install: names in Open VSX, or .vsix files of the repository."
     )
     version: str | None = Field(
         default=None, pattern=r"^\d+\.\d+\.\d+$", description="Version of code-server, e.g. 4.139.1."

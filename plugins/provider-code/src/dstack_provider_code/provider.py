@@ -18,7 +18,7 @@ class CodeProvider(Provider):
     """Runs `setup`, then code-server in the job's folder."""
 
     def properties(self) -> type[BaseModel]:
-        """`setup`, `version`, `idle_duration`, `server`, `url` and `sha256`."""
+        """`setup`, `extensions`, `version`, `idle_duration`, `server`, `url` and `sha256`."""
         from dstack_provider_code.properties import CodeProperties
 
         return CodeProperties
@@ -36,6 +36,7 @@ class CodeProvider(Provider):
             argv=("bash", "-e"),
             script=script(
                 given.get("setup") or (),
+                extensions=given.get("extensions") or (),
                 server=given.get("server") or "",
                 release=release,
                 idle=round(parse_duration(idle)) if idle else 0,

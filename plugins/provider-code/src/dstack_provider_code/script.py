@@ -43,30 +43,37 @@ class Release:
     sha256: str | None = None
 
     @property
+    def wanted(self) -> str:
+        """The version that it must be; empty: any. `1.72.3` of 2023 was another distribution's, none of these."""
+        return "" if not self.version or self.version.startswith("1.") else self.version
+
+    @property
     def folder(self) -> str:
         """Its folder in the cache: another archive of the same version is another one."""
-        name = f"code-server-{self.version or VERSION}"
+        name = f"code-server-{self.wanted or VERSION}"
         if not (self.url or self.sha256):
             return name
         return f"{name}-{hashlib.sha256(f'{self.url} {self.sha256}'.encode()).hexdigest()[:12]}"
 
 
-def script(setup: Sequence[str], *, server: str, release: Release, idle: int) -> str:
+def script(setup: Sequence[str], *, extensions: Sequence[str], server: str, release: Release, idle: int) -> str:
     """Program text for bash.
 
     Args:
+        extensions: names or files, relative to the job's folder.
         server: program to start; empty: the one on PATH, if it will do, else the release.
         idle: seconds without an open window after which it ends; 0: never.
     """
     values = {
         "server": server,
-        "wanted": release.version or "",
-        "version": release.version or VERSION,
+        "wanted": release.wanted,
+        "version": release.wanted or VERSION,
         "url": release.url or URL,
         "sha256": release.sha256 or "",
         "release": release.folder,
         "idle": str(idle) if idle else "",
     }
     given = "".join(f"dstack_code_{name}={shlex.quote(value)}\n" for name, value in values.items())
+    given += f"dstack_code_extensions=({' '.join(map(shlex.quote, extensions))})\n"
     door = f"cat > \"$DSTACK_CODE/door.js\" <<'END_OF_DOOR'\n{_DOOR}END_OF_DOOR\n"
     return "".join([_PREPARE, *(f"{line}\n" for line in setup), given, _FIND, door, _START])

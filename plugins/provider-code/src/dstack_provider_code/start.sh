@@ -18,6 +18,11 @@ command -v "$dstack_code_server" > /dev/null || dstack_code_fail "there is no pr
   printf 'password: %s\n' ${{ job.token }} > "$DSTACK_CODE/config.yaml"
   echo '{"workbench.startupEditor": "none", "workbench.secondarySideBar.defaultVisibility": "hidden"}' > "$DSTACK_CODE/data/User/settings.json"
 )
+if [ ${#dstack_code_extensions[@]} != 0 ]; then
+  "$dstack_code_server" --config "$DSTACK_CODE/config.yaml" --extensions-dir "$DSTACK_CACHE/code-server-extensions" \
+    "${dstack_code_extensions[@]/#/--install-extension=}" ||
+    dstack_code_fail "an extension could not be installed: ${dstack_code_extensions[*]}"
+fi
 # What code-server would take for its own, had the user or another VS Code set it.
 unset PORT PASSWORD HASHED_PASSWORD VSCODE_IPC_HOOK_CLI
 export DSTACK_CODE_NODE_OPTIONS=${NODE_OPTIONS-}
