@@ -66,7 +66,9 @@ def inspected(label: str) -> dict[str, Any]:
 
 def test_a_container_may_do_little(new_jobs: Callable[..., Jobs], busybox: str) -> None:
     asked = Requirements(cpu=0.5, memory=100_000_000, shm_size=10_000_000)
-    job = new_jobs().start(WAIT, image=busybox, requirements=asked, ports=(34567,), env={"TOKEN": "s3cr3t"})
+    job = new_jobs().start(
+        WAIT, image=busybox, requirements=asked, ports=(34567,), inner_ports=(34567,), env={"TOKEN": "s3cr3t"}
+    )
     about = inspected(job.label)
     host = about["HostConfig"]
     assert host["SecurityOpt"] == ["no-new-privileges:true"]
