@@ -36,6 +36,8 @@ PATIENCE: Final = 60.0
 """Seconds after which a way that has never been open is a failure; it is tried all the same."""
 ENDING: Final = 2.0
 """Seconds for ssh to end when it is asked to."""
+LEAVING: Final = 10.0
+"""Seconds for the backend to close its way."""
 OPEN: Final = b"open"
 """What is heard from the machine when the way is there."""
 
@@ -82,12 +84,12 @@ class Tunnel:
         return found
 
     def close(self) -> None:
-        """Nothing of it is left."""
+        """Nothing of it is left here. Without a network the backend cannot be told, and is not waited for long."""
         self._stopped.set()
         with self._lock:
             if self._process is not None:
                 _end(self._process)
-        self._thread.join()
+        self._thread.join(LEAVING)
 
     # --- in the thread ----------------------------------------------------------------------------------------------
 

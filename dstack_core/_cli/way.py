@@ -4,6 +4,7 @@ key that the machine has written to the store."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import shlex
 import subprocess
@@ -54,9 +55,10 @@ class Way:
         self._run = run
         self.machine = machine
 
-    @property
+    @functools.cached_property
     def folder(self) -> Path:
-        """Where ssh is to be started: its options name files there. Raises as `own_key` does."""
+        """Where ssh is to be started: its options name files there. From the first question on the machine takes our
+        key. Raises as `own_key` does."""
         return own_key(self._context, self._run)
 
     def entrance(self) -> Entrance | None:

@@ -25,7 +25,7 @@ PATIENCE: Final = 10.0
 PLACES: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 CONFIG: Final = """\
 Port {port}
-HostKey host_key
+HostKey {folder}/host_key
 PidFile none
 AuthorizedKeysFile {folder}/authorized_keys
 AllowUsers {user}
@@ -120,7 +120,7 @@ class Sshd:
     def _listens(self, program: str) -> bool:
         locked = _is_locked(self._user)
         text = CONFIG.format(port=self.port, folder=self._folder, user=self._user, pam="yes" if locked else "no")
-        (self._folder / "config").write_text(text.replace("HostKey ", f"HostKey {self._folder}/"))
+        (self._folder / "config").write_text(text)
         command = [program, "-D", "-f", str(self._folder / "config"), "-E", str(self._folder / "log")]
         self._process = subprocess.Popen(
             [sys.executable, "-c", TIED, *command] if sys.platform == "linux" else command,

@@ -30,13 +30,23 @@ def jupyter_packages() -> Path:
 
 @pytest.fixture(scope="session")
 def jupyter_image(engine: str, jupyter_packages: Path) -> str:
+    """See `jupyter_files`."""
+    return import_image("dstack-test-jupyter", jupyter_files(jupyter_packages))
+
+
+def jupyter_files(jupyter_packages: Path) -> list[tuple[str, Path | bytes | str]]:
     """The image `python_image`, with pip, and with the libraries of the system that wheels count on."""
     files = dict(python_files())
     for path in jupyter_packages.rglob("*.so"):
         outside = (found for found in libraries(path) if jupyter_packages not in found.parents)
         files.update({str(found).lstrip("/"): Path(os.path.realpath(found)) for found in outside})
     files[f"{sysconfig.get_path('purelib', vars=_BASE)}/pip.pth".lstrip("/")] = b"/opt/pip.whl\n"
-    return import_image("dstack-test-jupyter", sorted(files.items()))
+    return sorted(files.items())
+
+
+def package_names(jupyter_packages: Path) -> list[str]:
+    """By which jobs look for it where they share things: Notebook's, and JupyterLab's."""
+    return [jupyter_packages.name, f"jupyterlab-4-{jupyter_packages.name.split('-', 2)[2]}"]
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +56,7 @@ def jupyter(jupyter_packages: Path) -> Callable[..., None]:
     `copy`: for containers, which would not see where a link leads.
     """
     found = jupyter_packages
-    names = [found.name, f"jupyterlab-4-{found.name.split('-', 2)[2]}"]
+    names = package_names(found)
 
     def give(folder: Path, *, copy: bool = False) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
