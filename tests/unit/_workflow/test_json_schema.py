@@ -11,6 +11,9 @@ import jsonschema
 import pytest
 import yaml
 from dstack_provider_bash.properties import BashProperties
+from dstack_provider_code.properties import CodeProperties
+from dstack_provider_docker.properties import DockerProperties
+from dstack_provider_jupyter.properties import LabProperties, NotebookProperties
 from pydantic import BaseModel, Field
 
 from dstack_core._workflow import json_schema, schema
@@ -25,6 +28,10 @@ class Notebook(BaseModel):
     timeout: int = Field(60, description="Seconds.")
 
 
+OURS = {
+    "bash": BashProperties, "code": CodeProperties, "docker": DockerProperties, "lab": LabProperties,
+    "notebook": NotebookProperties,
+}  # fmt: skip
 SCHEMA = json_schema.json_schema({"bash": BashProperties, "notebook": Notebook})
 
 
@@ -39,9 +46,9 @@ Loader.yaml_implicit_resolvers = {
 Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
 
 
-def errors(text):
+def errors(text, checked=SCHEMA):
     document = yaml.load(textwrap.dedent(text), Loader)
-    return [error.message for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(document)]
+    return [error.message for error in jsonschema.Draft7Validator(checked).iter_errors(document)]
 
 
 def entry(text):
@@ -50,13 +57,13 @@ def entry(text):
 
 def files():
     """Everything in the repository that holds workflows and is right."""
-    for path in sorted(ROOT.glob("examples/**/.dstack/workflows*")):
+    for path in sorted(ROOT.glob("examples/**/.dstack/**/*.yaml")):
         yield pytest.param(path.read_text(), id=str(path.relative_to(ROOT)))
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/*.md")]:
         for index, block in enumerate(BLOCK.findall(page.read_text())):
             text = textwrap.dedent(block)
             found = yaml.safe_load(text)
-            if isinstance(found, dict) and all(w.get("provider") == "bash" for w in found.get("workflows") or [{}]):
+            if isinstance(found, dict) and all(w.get("provider") in OURS for w in found.get("workflows") or [{}]):
                 yield pytest.param(text, id=f"{page.relative_to(ROOT)}-{index}")
 
 
@@ -73,7 +80,7 @@ def test_every_property_is_described():
 
 @pytest.mark.parametrize("text", list(files()))
 def test_what_the_documentation_shows_is_right(text):
-    assert errors(text) == []
+    assert errors(text, json_schema.json_schema(OURS)) == []
 
 
 @pytest.mark.parametrize(
