@@ -9,6 +9,7 @@ is packed and stored by a first run, which is not measured; a note says how long
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import sys
@@ -85,16 +86,30 @@ def first_line(there: Ec2Remote) -> float:
 def boot(there: Ec2Remote) -> float:
     """Seconds from asking for a machine until it does what it was told to."""
     started = time.monotonic()
-    name = there.aws.launch("#!/bin/bash\ntouch /booted\n", ImageId=there.settings["ec2"]["ami"])
-    there.aws.wait_for(lambda: there.aws.run(name, "test", "-e", "/booted").code == 0, "a machine to boot", name)
+    name = there.aws.launch("#!/bin/bash\necho it is up\n", ImageId=there.settings["ec2"]["ami"])
+
+    def is_up() -> bool:
+        with contextlib.suppress(RuntimeError):  # there is no machine yet
+            return "it is up" in there.aws.console(name)
+        return False
+
+    there.aws.wait_for(is_up, "a machine to boot")
     took = time.monotonic() - started
     there.aws.client("ec2").terminate_instances(InstanceIds=[name])
     return took
 
 
+def submitted(there: Ec2Remote, workflow: str) -> str:
+    """The name of a new run, which nobody follows."""
+    before = set(there.runs())
+    there.project.dstack("run", "-r", "-d", "--force", workflow)
+    (run,) = set(there.runs()) - before
+    return run
+
+
 def next_job(there: Ec2Remote) -> float:
     """Seconds between two jobs on a machine, by the machine's clock."""
-    run = there.submit("--force", "second")
+    run = submitted(there, "second")
     there.project.wait_for(lambda: there.view(run).finished, "the run to finish")
     then, now = map(float, there.log(run, "second").split())
     return now - then
@@ -102,7 +117,7 @@ def next_job(there: Ec2Remote) -> float:
 
 def requests(there: Ec2Remote, seconds: int) -> Counter[str]:
     """What a machine asks its store for in so many seconds."""
-    run = there.submit("--force", "quiet")
+    run = submitted(there, "quiet")
     there.said(run, "quiet", "here")
     time.sleep(10)  # what belongs to the start is over
     before = max(call["number"] for call in there.aws.events())

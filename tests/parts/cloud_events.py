@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ class Call:
     fault: str = ""
     """Which fault a test had arranged for it, in a word."""
     number: int = field(default=0, compare=False)
+    time: float = field(default_factory=time.time, compare=False)
+    """When it came, in seconds since the epoch."""
 
 
 class Events:
