@@ -303,6 +303,7 @@ def test_offline_nobody_is_asked(project: Project, mute: list[socket.socket]) ->
     assert project.dstack("ps", "-a", env={"DSTACK_OFFLINE": "1"}).err == ""
     project.dstack("config", "set", "offline", "true")
     assert project.dstack("plan", "train").err == project.dstack("ps").err == ""
+    assert "no remote was asked" in project.dstack("logs", "odd-cat-1", expect=66).err
     project.dstack("config", "set", "offline", "perhaps")
     assert "must be true or false" in project.dstack("ps", expect=65).err
     assert mute == []
