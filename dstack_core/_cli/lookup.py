@@ -85,10 +85,10 @@ def _find(
         except NotFoundError as error:
             missing.append((there, error))
     known = itertools.chain.from_iterable(names(there) for there, _ in missing)
-    error = suggest(missing[0][1], name, known)
+    nowhere = suggest(missing[0][1], name, known)
     if missing[0][0].is_home and missing[0][0].offline:
-        error.hint = "no remote was asked: dstack config set offline false, or leave DSTACK_OFFLINE out"
-    raise error from None
+        nowhere.hint = "no remote was asked: dstack config set offline false, or leave DSTACK_OFFLINE out"
+    raise nowhere from None
 
 
 def _run_names(there: Context) -> Iterable[str]:
