@@ -21,7 +21,7 @@ class TestLab(ProviderSuite):
     examples = [  # noqa: RUF012
         {}, {"setup": "pip install numpy"}, {"setup": ["a", "b"], "version": "4.2", "idle_duration": "1h30m"},
     ]  # fmt: skip
-    invalid = [*WRONG, {"version": "3.6"}]  # noqa: RUF012
+    invalid = [*WRONG, {"version": "2.3"}]  # noqa: RUF012
 
     @pytest.fixture
     def provider(self):

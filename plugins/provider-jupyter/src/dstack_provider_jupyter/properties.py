@@ -52,8 +52,8 @@ class JupyterProperties(BaseModel):
 class LabProperties(JupyterProperties):
     """What may stand in a `provider: lab` workflow beside the properties of every workflow."""
 
-    version: Annotated[str, AfterValidator(lambda text: _version(text, 4))] | None = Field(
-        default=None, description="Version of JupyterLab, 4 or newer: 4, 4.2 or 4.2.5."
+    version: Annotated[str, AfterValidator(lambda text: _version(text, 3))] | None = Field(
+        default=None, description="Version of JupyterLab, 3 or newer: 4, 4.2 or 4.2.5."
     )
 
 
