@@ -110,7 +110,7 @@ def submitted(there: Ec2Remote, workflow: str) -> str:
 def next_job(there: Ec2Remote) -> float:
     """Seconds between two jobs on a machine, by the machine's clock."""
     run = submitted(there, "second")
-    there.project.wait_for(lambda: there.view(run).finished, "the run to finish")
+    there.project.wait_for(lambda: there.view(run).finished, "the run to finish", 180)
     then, now = map(float, there.log(run, "second").split())
     return now - then
 
