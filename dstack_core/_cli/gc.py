@@ -24,6 +24,7 @@ WORDS: Final = {
     "bundles": "what machines started from, unused for a day",
     "work": "work folders that nobody uses",
     "machine logs": "logs of machines, a month old",
+    "keys": "keys to machines of runs, three months old",
     "caches": "caches, unused for three months",
 }
 """Kinds, in words."""

@@ -10,7 +10,6 @@ from dstack_core._cli.context import Context, context
 from dstack_core._cli.lookup import complete_run, confirm, everywhere, find_run, warn_of
 from dstack_core._cli.remotes import remote_option
 from dstack_core._cli.runs import look
-from dstack_core._cli.sshkeys import forget_key
 from dstack_core._ledger.records import FINISHED
 from dstack_core._ledger.runs import active_runs, finished_runs, is_removed, remove_run
 from dstack_core.errors import ConflictError, NotFoundError
@@ -38,6 +37,8 @@ def rm(runs: tuple[str, ...], everything: bool, remote: str | None, yes: bool) -
     if not found:
         click.echo("No run is finished.")
         return
+    from dstack_core._cli.sshkeys import forget_key
+
     confirm(f"Remove {', '.join(found) if len(found) <= 10 else f'{len(found):,} runs'}?", yes=yes)
     for name, there in found.items():
         try:

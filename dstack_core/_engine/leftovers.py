@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from dstack_core.home import dstack_home
 
 DAY: Final = 86400.0
-KEPT: Final = {"work": 1 * DAY, "machine logs": 30 * DAY, "caches": 90 * DAY}
+KEPT: Final = {"work": 1 * DAY, "machine logs": 30 * DAY, "caches": 90 * DAY, "keys": 90 * DAY}
 """Seconds for which each kind is kept after it was last written or used."""
 
 
@@ -38,6 +38,7 @@ def leftovers() -> Iterator[Leftover]:
         yield from _old("work", (f for f in folders if not _mentioned(f.name, living)))
         yield from _old("machine logs", (f for f in logs if not _mentioned(f.stem, living)))
     yield from _old("caches", (entry for entry in _in(home / "cache") if entry.name != "stat"))
+    yield from _old("keys", iter(_in(home / "ssh")))  # of a run that goes on, another is made
     yield from _old("work", home.glob("diff-*"))
 
 

@@ -71,8 +71,9 @@ def test_leftovers_of_the_dead_and_of_old_versions(dstack, run, tmp_path):
         old(home / "machines" / "0-dead.log"),
         old(home / "cache" / "pip-python3.1-3.1.0", None),
         old(home / "diff-abc", None),
+        old(home / "ssh" / "old-run-1", None),
     ]
-    kept = [home / "machines" / "0-young.log", home / "cache" / "pip-new"]
+    kept = [home / "machines" / "0-young.log", home / "cache" / "pip-new", home / "ssh" / "young-run-1"]
     for path in kept:
         path.write_text("x")
     locked = gone[0] / "locked"
@@ -81,7 +82,7 @@ def test_leftovers_of_the_dead_and_of_old_versions(dstack, run, tmp_path):
     locked.chmod(0)
     os.utime(gone[0], (OLD, OLD))
     kinds = {kind["kind"]: kind["count"] for kind in dstack("gc", "-y", "--json").json["kinds"]}
-    assert kinds == {"work": 2, "machine logs": 1, "caches": 1}
+    assert kinds == {"work": 2, "machine logs": 1, "caches": 1, "keys": 1}
     assert [path for path in gone if path.exists()] == []
     assert [path for path in kept if not path.exists()] == []
 
