@@ -54,3 +54,18 @@ def common_fields(workflow: Workflow) -> dict[str, Any]:
         "retry": workflow.retry,
         "max_duration": workflow.max_duration,
     }
+
+
+def environment_fields(workflow: Workflow) -> dict[str, Any]:
+    """The same for a provider whose job people work in: a server at its first port, edits and artifacts saved all the
+    while, and never reused."""
+    from dataclasses import replace
+
+    from dstack_core.models import Port
+
+    return common_fields(workflow) | {
+        "ports": workflow.ports or (Port(),),
+        "artifacts": tuple(replace(artifact, mount=True) for artifact in workflow.artifacts),
+        "edits": True,
+        "reusable": False,
+    }

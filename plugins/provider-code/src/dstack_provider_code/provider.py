@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dstack_core.models import JobSpec, Port, Workflow
-from dstack_core.provider import Provider, common_fields
+from dstack_core.models import JobSpec, Workflow
+from dstack_core.provider import Provider, environment_fields
 from dstack_core.units import parse_duration
 from dstack_provider_code.script import DOOR, Release, script
 
@@ -28,10 +27,6 @@ class CodeProvider(Provider):
         given = workflow.properties
         idle = given.get("idle_duration")
         release = Release(given.get("version"), given.get("url"), given.get("sha256"))
-        fields = common_fields(workflow) | {
-            "ports": workflow.ports or (Port(),),
-            "artifacts": tuple(replace(artifact, mount=True) for artifact in workflow.artifacts),
-        }
         return JobSpec(
             argv=("bash", "-e"),
             script=script(
@@ -42,7 +37,5 @@ class CodeProvider(Provider):
                 idle=round(parse_duration(idle)) if idle else 0,
             ),
             page=f"{DOOR}#${{{{ job.token }}}}",
-            edits=True,
-            reusable=False,
-            **fields,
+            **environment_fields(workflow),
         )

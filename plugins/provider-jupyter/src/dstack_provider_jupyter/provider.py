@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from dstack_core.models import JobSpec, Port, Workflow
-from dstack_core.provider import Provider, common_fields
+from dstack_core.models import JobSpec, Workflow
+from dstack_core.provider import Provider, environment_fields
 from dstack_core.units import parse_duration
 from dstack_provider_jupyter.script import script
 
@@ -30,10 +29,6 @@ class LabProvider(Provider):
         """One job that serves until it is stopped, or nobody has used it for `idle_duration`."""
         given = workflow.properties
         idle = given.get("idle_duration")
-        fields = common_fields(workflow) | {
-            "ports": workflow.ports or (Port(),),
-            "artifacts": tuple(replace(artifact, mount=True) for artifact in workflow.artifacts),
-        }
         return JobSpec(
             argv=("bash", "-e"),
             script=script(
@@ -44,9 +39,7 @@ class LabProvider(Provider):
                 working_dir=workflow.working_dir or ".",
             ),
             page=self.page + "?token=${{ job.token }}",
-            edits=True,
-            reusable=False,
-            **fields,
+            **environment_fields(workflow),
         )
 
 
