@@ -26,7 +26,7 @@ WITHOUT = (
     "/usr/bin/containerd-shim", "/usr/bin/containerd-shim-runc-v1",
 )  # fmt: skip
 """Each run of tests copies the disk once, so what no machine needs is left out."""
-PROGRAMS = ("mmdebstrap", "dockerd", "docker", "iptables", "ip", "busybox", "nsenter", "unshare")
+PROGRAMS = ("mmdebstrap", "dockerd", "docker", "iptables", "ip", "busybox", "nsenter", "unshare", "ssh")
 
 
 def cache() -> Path:
