@@ -43,7 +43,7 @@ def lab(project, jupyter):
     - name: short
       provider: lab
       artifacts: [out]
-      idle_duration: 8s
+      idle_duration: 15s
     - name: classic
       provider: notebook
       working_dir: sub
