@@ -29,6 +29,31 @@ SERVE = f"""
   commands: ["echo hello > index.html", "exec httpd -f -p $DSTACK_HOST:$PORT_0"]
 """
 
+NEXT_RUNNER = """
+import pathlib, subprocess
+from dstack_core._runner.sshd import Sshd
+
+def started():
+    server = Sshd(pathlib.Path("/root/other"), "root")
+    server.admit([pathlib.Path("/root/k.pub").read_text().strip()])
+    server.start()
+    return server
+
+subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/k"], check=True)
+first = started()
+options = ["-o", "StrictHostKeyChecking=no", "-o", "LogLevel=QUIET", "-i", "/root/k", "-p", str(first.port)]
+come = ["ssh", *options, "root@127.0.0.1", "echo in; exec sleep 1000"]
+visitor = subprocess.Popen(come, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+print(visitor.stdout.readline().decode(), flush=True)
+first.stop()
+visitor.wait(30)
+print("ended")
+second = started()
+print("same" if (second.port, second.host_key) == (first.port, first.host_key) else "other")
+second.stop()
+"""
+"""On a machine: whoever is there goes with the run's server, and the next one is known by the same key."""
+
 
 @pytest.fixture
 def limits() -> dict[str, str]:
@@ -94,6 +119,8 @@ def test_a_job_elsewhere_is_reached_by_whoever_may_and_by_nobody_else(elsewhere:
 
     _check_what_is_let_through(elsewhere, run, machine)
     _check_shells(elsewhere, run, teammate)
+    done = elsewhere.aws.run(machine.handle, "/var/lib/dstack/venv/bin/python", "-c", NEXT_RUNNER)
+    assert done.out.split() == ["in", "ended", "same"]
 
     # Who has no key, and who is not the machine.
     entrance = find_entrance(elsewhere.store, run, machine.id)
