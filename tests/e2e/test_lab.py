@@ -213,7 +213,8 @@ def test_a_busy_kernel_keeps_it_and_an_open_tab_does_not(lab, browser):
     lab.dstack("run", "-d", "short")
     page = opened(browser, address(lab), "demo.ipynb")
     start_cell(page, "import time; time.sleep(20); open('out/after', 'w').close()")
-    assert lab.finished().status() == "done"
+    lab.wait_for(lambda: lab.view().finished, "it to end, twice as long after the last automatic save", patience=240)
+    assert lab.view().status() == "done"
     assert (lab.artifact("short", "out") / "after").exists(), "it worked longer than it may be idle"
     assert "Nobody has used it" in lab.log("short")
     assert not page.is_closed()

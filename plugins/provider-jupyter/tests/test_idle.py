@@ -23,6 +23,7 @@ from dstack_provider_jupyter.inside.idle import is_use
         ("GET /api/sessions?1234", False),
         ("GET /api/terminals?1234", False),
         ("GET /api/status", False),
+        ("PUT /lab/api/workspaces/default?1234", False),
         ("HEAD /api/contents/a.py?type=file", False),
     ],
 )

@@ -68,9 +68,9 @@ class Idle:
 
 def is_use(method: str, path: str, query: str, base: str) -> bool:
     """Whether a request comes from what somebody does."""
-    if method != "GET":
-        return method not in ("HEAD", "OPTIONS")
     below = "/" + path[len(base) :] if path.startswith(base) else path
+    if method != "GET":  # what is below /lab/api are JupyterLab's own notes, of its windows for one, every ten seconds
+        return method not in ("HEAD", "OPTIONS") and below.startswith("/api/")
     if below.startswith("/api/contents/"):
         return "type=file" in query or "type=notebook" in query
     return below.startswith(("/lab/tree", "/tree", "/notebooks", "/files")) or below in ("/", "/lab")
