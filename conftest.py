@@ -48,3 +48,16 @@ def _checked(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} would be skipped, and CI skips nothing: {reason}"
     return report
+
+
+LONG = 1000  # seconds
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may have to build something for minutes begins first, so that nobody waits for it alone in the end."""
+
+    def is_short(item: pytest.Item) -> bool:
+        limit = item.get_closest_marker("timeout")
+        return limit is None or float(limit.args[0]) < LONG
+
+    items.sort(key=is_short)
