@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,7 +115,8 @@ def test_every_pip_is_the_job_s(jobs: Jobs, wheel: Path, pip: str) -> None:
 
 
 def test_pip_can_be_upgraded(jobs: Jobs) -> None:
-    (bundled,) = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
+    wheels = sysconfig.get_config_var("WHEEL_PKG_DIR") or Path(ensurepip.__file__).parent / "_bundled"
+    (bundled,) = Path(wheels).glob("pip-*.whl")
     upgrade = f"pip install --no-index --force-reinstall '{bundled}' > log && pip --version"
     job = jobs.start(upgrade)
     assert job.ended() == 0, job.err.read_text()

@@ -68,7 +68,13 @@ def test_init_never_touches_what_is_there(dstack, project, there):
 
 def test_schema_is_printed(dstack):
     found = dstack("schema").json
-    assert found["definitions"]["workflow"]["properties"]["provider"]["enum"] == ["bash"]
+    assert found["definitions"]["workflow"]["properties"]["provider"]["enum"] == [
+        "bash",
+        "code",
+        "docker",
+        "lab",
+        "notebook",
+    ]
     about = found["definitions"]["bash"]["properties"]["commands"]["description"]
     assert about.startswith("Shell commands, run in order")
 

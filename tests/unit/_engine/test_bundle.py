@@ -51,7 +51,7 @@ def test_what_is_packed_is_what_is_installed(linked, tmp_path):
     data = linked.read(f"bundles/{bundle.digest}/archive").data
     assert (len(data), hashlib.sha256(data).hexdigest()) == (bundle.size, bundle.digest)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        tar.extractall(tmp_path / "wheels", filter="data")
+        tar.extractall(tmp_path / "wheels", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     assert (tmp_path / "wheels" / "pythons").read_text().split() == ["3.10", "3.11", "3.12", "3.13"]
     (wheel,) = (tmp_path / "wheels").glob("*.whl")
     words = ["install", "-q", "--no-index", "--no-deps", "--no-compile", "--target", tmp_path / "there"]
