@@ -36,7 +36,7 @@ def job_environment(caller: Mapping[str, str], python: str, tmp: str) -> dict[st
         user = env.get("USER") or env.get("LOGNAME") or _user()
         env.setdefault("USER", user)
         env.setdefault("LOGNAME", user)
-    env.setdefault("SHELL", "/bin/sh")
+    env.setdefault("SHELL", _shell())
     if not any(name in env for name in ("LANG", "LC_ALL", "LC_CTYPE")):
         env["LANG"] = "C.UTF-8"
     env["PATH"] = os.pathsep.join([f"{python}/bin", *_path(caller)])
@@ -66,3 +66,14 @@ def _user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def _shell() -> str:
+    """The user's own: what is opened for people in a terminal."""
+    import pwd
+
+    try:
+        shell = pwd.getpwuid(os.geteuid()).pw_shell
+    except KeyError:
+        shell = ""
+    return shell or "/bin/sh"

@@ -23,6 +23,9 @@ if [ ${#dstack_code_extensions[@]} != 0 ]; then
     "${dstack_code_extensions[@]/#/--install-extension=}" ||
     dstack_code_fail "an extension could not be installed: ${dstack_code_extensions[*]}"
 fi
+# Terminals for people: bash, where nobody has a better one.
+case ${SHELL##*/} in sh | '') SHELL=$BASH ;; esac
+export SHELL
 # What code-server would take for its own, had the user or another VS Code set it.
 unset PORT PASSWORD HASHED_PASSWORD VSCODE_IPC_HOOK_CLI
 export DSTACK_CODE_NODE_OPTIONS=${NODE_OPTIONS-}

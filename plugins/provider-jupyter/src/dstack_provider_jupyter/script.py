@@ -24,6 +24,8 @@ DSTACK_JUPYTER_PYTHON=$(command -v python || command -v python3) || {
   exit 127
 }
 cd "$DSTACK_JUPYTER_FOLDER"
+case ${SHELL##*/} in sh | '') SHELL=$BASH ;; esac # terminals for people: bash, where nobody has a better one
+export SHELL
 """
 
 
