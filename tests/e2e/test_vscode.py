@@ -90,7 +90,7 @@ def test_somebody_works_in_it(project, code_server, browser):
     page.locator(".xterm-screen").click()
     (work,) = (project.home / "work").glob("*/*/code")
     project.wait_for(lambda: "edited" in (work / "train.py").read_text(), "the editor to save")
-    page.keyboard.type('echo "[$NODE_OPTIONS]" > from-terminal.txt; python train.py\n')
+    page.keyboard.type('echo "[$NODE_OPTIONS] $(command -v python)" > from-terminal.txt; python train.py\n')
     project.wait_for((work / "from-terminal.txt").exists, "the terminal")
     page.locator(".xterm-rows > div", has_text=re.compile(r"^\s*edited\s*$")).wait_for()
     picture(page, "vscode")
@@ -101,7 +101,7 @@ def test_somebody_works_in_it(project, code_server, browser):
     project.wait_for(lambda: "train.py" in project.dstack("code", "pull", project.run(), "--json").out, "a save")
     project.dstack("code", "pull", project.run(), "-y")
     assert (project.root / "train.py").read_text() == "print('hello')\nprint('edited')\n"
-    assert (project.root / "from-terminal.txt").read_text() == "[]\n"
+    assert (project.root / "from-terminal.txt").read_text() == f"[] {work.parent}/scratch/env/bin/python\n"
 
     # Nobody else gets in.
     stranger = browser.browser.new_context().new_page()

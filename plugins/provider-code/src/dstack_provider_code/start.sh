@@ -26,6 +26,8 @@ fi
 # Terminals for people: bash, where nobody has a better one.
 case ${SHELL##*/} in sh | '') SHELL=$BASH ;; esac
 export SHELL
+# VS Code asks a login shell for the environment of terminals, whose PATH is not the job's: not if it was started from one.
+export VSCODE_CLI=1
 # What code-server would take for its own, had the user or another VS Code set it.
 unset PORT PASSWORD HASHED_PASSWORD VSCODE_IPC_HOOK_CLI
 export DSTACK_CODE_NODE_OPTIONS=${NODE_OPTIONS-}
