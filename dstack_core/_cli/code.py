@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ from dstack_core._cli import words
 from dstack_core._cli.code_pull import pull
 from dstack_core._cli.context import Context, context
 from dstack_core._cli.lookup import complete_run, find_run, warn
-from dstack_core._cli.render import write_json
+from dstack_core._cli.render import write_diff, write_json
 from dstack_core._ledger.runs import read_plan
 from dstack_core._plan.job import RunPlan
 from dstack_core.codec import loads
@@ -49,10 +47,7 @@ def diff(run: str, other: str | None, stat: bool, as_json: bool) -> None:
     elif not found:
         click.echo(f"The code is that of {run}." if other is None else "Both runs have the same code.", err=True)
     else:
-        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        for piece in difference.diff(old, new, found, stat=stat, colours=colours):
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+        write_diff(old, new, found, stat=stat)
 
 
 @code.command()

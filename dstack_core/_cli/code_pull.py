@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -11,11 +9,10 @@ import click
 from dstack_core._cli import words
 from dstack_core._cli.context import context
 from dstack_core._cli.lookup import complete_job, complete_run, confirm, find_run, suggest
-from dstack_core._cli.render import write_json
+from dstack_core._cli.render import write_diff, write_json
 from dstack_core.errors import ConflictError, InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from dstack_core._content.difference import Change, Side
     from dstack_core._engine.view import RunView
 
 
@@ -56,7 +53,7 @@ def pull(run: str, job: str | None, *, only_show: bool, theirs: bool, stat: bool
     elif not (found.wanted or found.conflicts):
         click.echo("Everything that was edited there is here." if digest else "Nothing was edited there.", err=True)
     else:
-        _show(local_side(here.project, mine), stored_side(there.store, edited), found.wanted, stat)
+        write_diff(local_side(here.project, mine), stored_side(there.store, edited), found.wanted, stat=stat)
         if found.conflicts:
             raise _conflict(found.conflicts)
         if not only_show:
@@ -78,15 +75,6 @@ def _edited(view: RunView, job: str | None) -> str:
     if len(edited) > 1:
         raise InputError(f"{len(edited)} jobs of {run} can be edited: {', '.join(edited)}", hint="name one")
     return edited[0]
-
-
-def _show(mine: Side, edited: Side, wanted: list[Change], stat: bool) -> None:
-    from dstack_core._content.difference import diff
-
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    for piece in diff(mine, edited, wanted, stat=stat, colours=colours):
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
 
 
 def _conflict(paths: list[str]) -> ConflictError:

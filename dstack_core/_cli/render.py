@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from dstack_core._cli import words
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from dstack_core._content.difference import Change, Side
 
 Formats = Mapping[str, Callable[[Any], str]]
 
@@ -50,6 +53,16 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], forma
     for line in _cells(columns, rows, formats):
         shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in line))
     return shown
+
+
+def write_diff(old: Side, new: Side, found: list[Change], *, stat: bool) -> None:
+    """What git says of the changes between two sides, with colours on a terminal. Raises as `difference.diff`."""
+    from dstack_core._content.difference import diff
+
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for piece in diff(old, new, found, stat=stat, colours=colours):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
 
 
 def write_json(value: Any) -> None:
