@@ -122,10 +122,15 @@ class Instances:
 
     def _stopped(self, record: Record) -> None:
         with self._state:
-            self.metadata.machines.pop(record.address, None)
+            self._forget_address(record)
             if record.phase == "stopping":
                 record.phase = "stopped"
                 record.show("stopped")
+
+    def _forget_address(self, record: Record) -> None:
+        """Its address is another machine's by now, perhaps: Docker gives it away as soon as a container stops."""
+        if self.metadata.machines.get(record.address) == record.id:
+            del self.metadata.machines[record.address]
 
     def _end(self, record: Record) -> None:
         with record.busy:
@@ -134,7 +139,7 @@ class Instances:
                 record.console = self.machines.console(record.id)
             self.machines.remove(record.id)
             with self._state:
-                self.metadata.machines.pop(record.address, None)
+                self._forget_address(record)
                 record.phase = "gone"
                 record.show("terminated")
 

@@ -88,6 +88,7 @@ def test_the_machine_knows_our_region_and_who_we_are(aws, backend, launch):
     aws.wait_for_state(instance, "running")
     found = aws.wait_for(lambda: _environment(aws, instance), "the runner", instance)
     assert (found["AWS_DEFAULT_REGION"], found["DSTACK_USER"]) == ("us-east-1", "ann")
+    assert found["AWS_METADATA_SERVICE_NUM_ATTEMPTS"] == "5"
     backend.terminate(launch.machine, None)
 
 

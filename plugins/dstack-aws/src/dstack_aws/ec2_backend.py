@@ -33,6 +33,9 @@ DISK: Final = 100
 STATES: Final[Mapping[str, MachineState]] = {"pending": "starting", "running": "up"}
 """Of instances. What is stopped does no work any more: it is gone, and to be terminated."""
 OVER: Final = frozenset({"shutting-down", "terminated"})
+METADATA_PATIENCE: Final = {"AWS_METADATA_SERVICE_TIMEOUT": "5", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5"}
+"""The SDK asks a machine's metadata service for credentials once, for a second, and then says that there are none
+(https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html). A busy machine is slower."""
 
 
 class Ec2Backend(Backend):
@@ -160,7 +163,8 @@ class Ec2Backend(Backend):
 
     def _environment(self, region: str) -> dict[str, str]:
         """What the machine knows of us: where what names no region is, and who is meant by its labels."""
-        return {"AWS_DEFAULT_REGION": self._account.default_region() or region, "DSTACK_USER": user()}
+        region = self._account.default_region() or region
+        return {"AWS_DEFAULT_REGION": region, "DSTACK_USER": user(), **METADATA_PATIENCE}
 
     def _found(self, region: Region, machine: str) -> str:
         return next((str(one["InstanceId"]) for one in _instances(region, machine)), "")
