@@ -8,9 +8,9 @@ import click
 
 from dstack_core._cli import words
 from dstack_core._cli.context import context
-from dstack_core._cli.lookup import complete_job, complete_run, confirm, find_run, suggest
+from dstack_core._cli.lookup import check_job, complete_job, complete_run, confirm, find_run
 from dstack_core._cli.render import write_diff, write_json
-from dstack_core.errors import ConflictError, InputError, NotFoundError
+from dstack_core.errors import ConflictError, InputError
 
 if TYPE_CHECKING:
     from dstack_core._engine.view import RunView
@@ -65,9 +65,8 @@ def pull(run: str, job: str | None, *, only_show: bool, theirs: bool, stat: bool
 
 def _edited(view: RunView, job: str | None) -> str:
     """The job that people edit, or that is meant. Raises InputError, NotFoundError."""
-    run, names = view.run.name, [planned.name for planned in view.plan.jobs]
-    if job is not None and job not in names:
-        raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, names)
+    run = view.run.name
+    check_job(run, job, (planned.name for planned in view.plan.jobs))
     edited = [planned.name for planned in view.plan.jobs if planned.spec.edits and job in (None, planned.name)]
     if not edited:
         what = f"{job} of {run} is" if job else f"no job of {run} is"

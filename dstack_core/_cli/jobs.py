@@ -11,7 +11,7 @@ import click
 
 from dstack_core._cli import words
 from dstack_core._cli.context import Context
-from dstack_core._cli.lookup import Warnings, suggest
+from dstack_core._cli.lookup import Warnings, check_job
 from dstack_core._cli.render import one_line, table, write_json
 from dstack_core._cli.runs import COLUMNS as RUN_COLUMNS
 from dstack_core._cli.runs import FORMATS as RUN_FORMATS
@@ -22,7 +22,7 @@ from dstack_core._ledger.runs import read_job, read_plan, read_run
 from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.codec import loads
-from dstack_core.errors import DstackError, NotFoundError, StoreError
+from dstack_core.errors import DstackError, StoreError
 
 COLUMNS: Final = (
     "job",
@@ -105,11 +105,8 @@ def job_records(
         NotFoundError: there is no job of the name `only`.
     """
     jobs = read_run_plan(store, run).jobs
-    chosen = [planned for planned in jobs if only in (None, planned.name)]
-    if not chosen:
-        missing = NotFoundError(f"{run.name} has no job {only}", hint=f"dstack ps {run.name}")
-        raise suggest(missing, only or "", (planned.name for planned in jobs))
-    for planned in chosen:
+    check_job(run.name, only, (planned.name for planned in jobs))
+    for planned in (planned for planned in jobs if only in (None, planned.name)):
         try:
             document = read_job(store, run.name, planned.name)
         except DstackError as error:

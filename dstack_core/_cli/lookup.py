@@ -105,6 +105,17 @@ def suggest(error: NotFoundError, name: str, known: Iterable[str]) -> NotFoundEr
     return NotFoundError(f"{error.message}; did you mean {' or '.join(close)}?", hint=error.hint)
 
 
+def check_job(run: str, job: str | None, known: Iterable[str]) -> None:
+    """Whether a run has the job that is meant, if one is.
+
+    Raises:
+        NotFoundError: it has none of that name.
+    """
+    names = list(known)
+    if job is not None and job not in names:
+        raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, names)
+
+
 def warn(message: str) -> None:
     """Tell on stderr what is wrong with one thing while the command goes on with the others."""
     click.echo(f"warning: {one_line(message)}", err=True)

@@ -12,10 +12,10 @@ import click
 
 from dstack_core._cli.context import Context, context
 from dstack_core._cli.doors import Address, Doors
-from dstack_core._cli.lookup import complete_job, complete_run, find_run, suggest
+from dstack_core._cli.lookup import check_job, complete_job, complete_run, find_run
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.records import FINISHED
-from dstack_core.errors import InputError, NotFoundError, StoreError
+from dstack_core.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,9 +80,7 @@ def _served(here: Context, run: str, job: str | None, *, wait: bool) -> tuple[Ru
 def _job_with_ports(view: RunView, job: str | None) -> str:
     """The job that is meant: the one of that name, else the only one with ports, else the only running one of them."""
     run = view.run.name
-    names = [planned.name for planned in view.plan.jobs]
-    if job is not None and job not in names:
-        raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, names)
+    check_job(run, job, (planned.name for planned in view.plan.jobs))
     served = [planned.name for planned in view.plan.jobs if planned.spec.ports]
     if job is not None and job not in served:
         raise InputError(f"{job} of {run} has no ports", hint="ask for them in its workflow: `ports: 1`")
@@ -108,10 +106,15 @@ def _reached(here: Context, doors: Doors, view: RunView, job: JobRecord) -> Sequ
     return addresses
 
 
+def _ended(here: Context, job: JobRecord) -> JobRecord | None:
+    """The job as it is now, unless it is still the attempt that it was."""
+    now = here.advance(job.run).jobs[job.job].value
+    return None if now.status == "running" and now.ports == job.ports else now
+
+
 def _check_same(here: Context, job: JobRecord, what: str) -> None:
     """Raises InputError when it is not the attempt that it was."""
-    now = here.advance(job.run).jobs[job.job].value
-    if now.status != "running" or now.ports != job.ports:
+    if now := _ended(here, job):
         message = f"{job.job} of {job.run} {what}: it is {now.status}{_last_words(here, now)}"
         raise InputError(message, hint=f"dstack logs {job.run} {job.job}")
 
@@ -156,8 +159,7 @@ def _hold(here: Context, doors: Doors, job: JobRecord) -> None:
             _tell_news(doors)
             if time.monotonic() - looked > HOLD:
                 with contextlib.suppress(StoreError):  # no network: the way is cut off, too, which is told
-                    now = here.advance(job.run).jobs[job.job].value
-                    if now.status != "running" or now.ports != job.ports:
+                    if now := _ended(here, job):
                         print(f"{job.job} is {now.status}", file=sys.stderr, flush=True)
                         return
                 looked = time.monotonic()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from dstack_core._cli.context import Context, context
-from dstack_core._cli.lookup import complete_job, complete_run, find_run, suggest
+from dstack_core._cli.lookup import check_job, complete_job, complete_run, find_run
 from dstack_core._engine.executors import label
-from dstack_core.errors import InputError, NotFoundError, ReachError
+from dstack_core.errors import InputError, ReachError
 
 if TYPE_CHECKING:
     from dstack_core._cli.way import Way
@@ -66,9 +66,8 @@ def ssh(ctx: click.Context, run: str, job: str | None) -> None:
 
 def _running(view: RunView, job: str | None) -> JobRecord:
     """The job that is meant: the one of that name, else the only one that runs. Raises NotFoundError, InputError."""
-    run, names = view.run.name, [planned.name for planned in view.plan.jobs]
-    if job is not None and job not in names:
-        raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, names)
+    run = view.run.name
+    check_job(run, job, (planned.name for planned in view.plan.jobs))
     running = [document.value for document in view.jobs.values() if document.value.status == "running"]
     found = [record for record in running if job in (None, record.job)]
     if len(found) == 1:

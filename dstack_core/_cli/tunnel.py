@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import shlex
-import socket
 import subprocess
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from dstack_core._cli.way import PortTakenError, RefusedError, explain
 from dstack_core._engine.access import token_path
+from dstack_core._runner.ports import HOST, hold_port
 from dstack_core.errors import CredentialsError, DstackError, ReachError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dstack_core._ledger.entrances import Entrance
     from dstack_core.backend import Address
 
-HOST: Final = "127.0.0.1"
 LOOK: Final = 0.5
 """Seconds between looks for the machine's entrance."""
 SHORTEST: Final = 0.5
@@ -190,15 +189,10 @@ class Tunnel:
         """Free ports of this computer; all at once, so that none is taken twice."""
         with contextlib.ExitStack() as held:
             pairs = zip(self._wanted, self._ports, strict=True)
-            return tuple(_hold_port((*wanted, there, 0), held) for wanted, there in pairs)
-
-
-def _hold_port(numbers: Sequence[int], held: contextlib.ExitStack) -> int:
-    for number in numbers:
-        with contextlib.suppress(OSError):
-            server = held.enter_context(socket.create_server((HOST, number)))
-            return int(server.getsockname()[1])
-    raise PortTakenError("this computer has no free port")
+            free = [hold_port((*wanted, there, 0), held) for wanted, there in pairs]
+        if None in free:
+            raise PortTakenError("this computer has no free port")
+        return tuple(filter(None, free))
 
 
 def _collect(stream: IO[bytes], said: list[bytes]) -> None:

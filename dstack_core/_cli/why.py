@@ -10,7 +10,7 @@ import click
 from dstack_core._cli.context import context
 from dstack_core._cli.jobs import job_records, read_run_plan, tell_warnings
 from dstack_core._cli.kept import escaped
-from dstack_core._cli.lookup import complete_run, find_run, suggest, warn_of
+from dstack_core._cli.lookup import check_job, complete_run, find_run, warn_of
 from dstack_core._cli.render import table, write_json
 from dstack_core._ledger.records import SUCCESS, JobRecord, RunRecord
 from dstack_core._ledger.runs import read_run
@@ -55,8 +55,7 @@ def why(run: str, job: str | None, as_json: bool) -> None:
     """
     here, record = find_run(context(), run)
     found = _jobs(here.store, record)
-    if job is not None and job not in found:
-        raise suggest(NotFoundError(f"{run} has no job {job}", hint=f"dstack ps {run}"), job, found)
+    check_job(run, job, found)
     rows = [_row(here.store, record, found, name) for name in ([job] if job else found)]
     if as_json:
         write_json({"run": record.name, "workflow": record.workflow, "jobs": rows})

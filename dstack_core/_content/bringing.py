@@ -25,12 +25,10 @@ class Bringing:
     Attributes:
         wanted: changes to be made here.
         conflicts: paths that hold something else here than before the changes.
-        there: how many changes are here already.
     """
 
     wanted: list[Change] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
-    there: int = 0
 
 
 def compare(
@@ -46,17 +44,17 @@ def compare(
     since = Tree([*(entry for entry in base if entry.path not in brought), *filter(None, brought.values())])
     found = {change.path: change for change in (*changes(since, edited), *changes(base, edited))}
     gone = {path for path, change in found.items() if change.new is None}
-    wanted, conflicts, there = [], [], 0
+    wanted, conflicts = [], []
     for path, change in sorted(found.items()):
         entry = mine.get(path)
         untouched = same_content(entry, change.old) or (path in brought and same_content(entry, brought[path]))
         if same_content(entry, change.new):
-            there += 1
-        elif (theirs or untouched) and _is_free(root, change, entry, gone):
+            continue  # somebody has made the same change here
+        if (theirs or untouched) and _is_free(root, change, entry, gone):
             wanted.append(replace(change, old=entry))
         else:
             conflicts.append(path)
-    return Bringing(wanted, conflicts, there)
+    return Bringing(wanted, conflicts)
 
 
 def bring(store: ArtifactStore, root: Path, wanted: list[Change]) -> None:

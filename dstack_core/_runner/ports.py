@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dstack_core.errors import JobError
@@ -23,13 +23,21 @@ def choose_ports(asked: Sequence[Port], *, apart: bool) -> tuple[int, ...]:
         return tuple(_hold(port, apart, held) for port in asked)
 
 
+def hold_port(numbers: Iterable[int], held: contextlib.ExitStack) -> int | None:
+    """The first of these ports that is free, if any is; 0 is any. Nobody else can have it until `held` is closed."""
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            server = held.enter_context(socket.create_server((HOST, number)))
+            return int(server.getsockname()[1])
+    return None
+
+
 def _hold(port: Port, apart: bool, held: contextlib.ExitStack) -> int:
     named = [number for number in (port.local, port.number) if number]
-    for number in [*named, None] if apart else [port.number]:
-        with contextlib.suppress(OSError):
-            server = held.enter_context(socket.create_server((HOST, number or 0)))
-            return int(server.getsockname()[1])
-    raise JobError(
-        f"somebody on this machine has port {port.number}, at which the job would listen",
-        hint="end what listens there, or let the job have any port: `ports: 1`, and $PORT_0 in its commands",
-    )
+    number = hold_port([*named, 0] if apart else [port.number or 0], held)
+    if number is None:
+        raise JobError(
+            f"somebody on this machine has port {port.number}, at which the job would listen",
+            hint="end what listens there, or let the job have any port: `ports: 1`, and $PORT_0 in its commands",
+        )
+    return number

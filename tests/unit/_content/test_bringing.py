@@ -62,7 +62,7 @@ def test_changes_come_back(sides):
     assert sides.pull({"a": "edited\n", "sub/c": "c\n", "new/d": "d\n"}) == {
         "a": "edited\n", "sub/c": "c\n", "new/d": "d\n",
     }  # fmt: skip
-    assert sides.compare({"a": "edited\n", "sub/c": "c\n", "new/d": "d\n"}) == Bringing([], [], 3)
+    assert sides.compare({"a": "edited\n", "sub/c": "c\n", "new/d": "d\n"}) == Bringing([], [])
 
 
 def test_what_was_changed_here_stays(sides):
