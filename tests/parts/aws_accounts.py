@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+import aws_moto
 from aws_calls import Response, failure
 from aws_signature import is_valid
 from cloud_events import Call
@@ -68,16 +69,23 @@ class Accounts:
         self._ports = ports
         self.settings: dict[str, Settings] = {}
         self.disks: dict[str, Disk] = {}
+        self._open: set[str] = set()
         self._expired: set[str] = set()
 
     def create(self, region: str) -> dict[str, str]:
         """A new account with a user who may do anything, and an image that machines can start from."""
         account = str(random.randint(10**11, 10**12 - 1))
         self.settings[account] = Settings(dict(self._environment), list(self._ports))
+        self._open.add(account)
         iam = iam_backends[account]["aws"]
         iam.create_user(region_name=region, user_name=USER)
         iam.put_user_policy(USER, "all", json.dumps(_ALL))
         return {"account": account, "region": region, **self.key(account), "image": self.image(account, region)}
+
+    def close(self, account: str) -> None:
+        """From now on nobody has a key of it, and all but its instances is forgotten."""
+        self._open.discard(account)
+        aws_moto.forget(account)
 
     def key(self, account: str, user: str = USER) -> dict[str, str]:
         """An access key for a user."""
@@ -101,7 +109,7 @@ class Accounts:
 
     def identify(self, key: str) -> Identity | None:
         """Whose a key is."""
-        for account in self.settings:
+        for account in self._open:
             found = iam_backends[account]["aws"].access_keys.get(key)
             if found is None:
                 continue

@@ -78,6 +78,8 @@ class Verbs:
         self._app.faults.lift_all(account)
         with self._state:
             empty(account, self._instances)
+            self._accounts.close(account)
+        self._app.events.forget(account)
 
     # --- calls ---
 

@@ -10,10 +10,13 @@ from typing import Any
 from aws_instances import Instances
 from aws_spot import Market, open_request
 from cloud_events import Call
+from moto.core.base_backend import BackendDict
+from moto.core.common_models import BaseModel
 from moto.core.responses import ActionResult
 from moto.ec2 import utils
 from moto.ec2.models import EC2Backend
 from moto.ec2.responses.spot_instances import SpotInstances
+from moto.s3.models import s3_backends
 
 _current = threading.local()
 
@@ -29,7 +32,9 @@ def during(call: Call) -> Iterator[None]:
 
 
 def mend(instances: Instances, market: Market) -> None:
-    """Instances start pending and have spot requests; prices differ; two more filters are known."""
+    """Instances start pending and have spot requests; prices differ; two more filters are known. moto lists all that it
+    ever made, so that nothing is freed, the content of objects least of all: not here."""
+    BaseModel.__new__ = staticmethod(lambda model, *_, **__: object.__new__(model))  # type: ignore[method-assign]
     utils.filter_dict_attribute_mapping["client-token"] = "client_token"
     utils.filter_dict_attribute_mapping["instance-lifecycle"] = "lifecycle"
     utils.filter_dict_attribute_mapping["spot-instance-request-id"] = "spot_instance_request_id"
@@ -54,3 +59,12 @@ def mend(instances: Instances, market: Market) -> None:
 
     EC2Backend.run_instances = run_instances  # type: ignore[method-assign]
     SpotInstances.describe_spot_price_history = describe_spot_price_history  # type: ignore[method-assign]
+
+
+def forget(account: str) -> None:
+    """Free what an account had, but for its instances: their machines may still be about to end."""
+    for backend in list(s3_backends[account].values()):
+        backend.reset()  # which closes the files of its objects
+    for service in list(BackendDict._instances):
+        if service.service_name != "ec2":
+            service.pop(account, None)

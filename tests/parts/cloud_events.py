@@ -35,15 +35,22 @@ class Events:
     """The calls in order of their arrival."""
 
     def __init__(self) -> None:
-        self._calls: list[Call] = []
+        self._calls: dict[str, list[Call]] = {}
+        self._number = 0
         self._lock = threading.Lock()
 
     def add(self, call: Call) -> None:
         with self._lock:
-            call.number = len(self._calls) + 1
-            self._calls.append(call)
+            self._number += 1
+            call.number = self._number
+            self._calls.setdefault(call.account, []).append(call)
 
     def of(self, account: str, after: int = 0) -> list[dict[str, Any]]:
         """The calls of an account whose number is above `after`."""
         with self._lock:
-            return [asdict(call) for call in self._calls[after:] if call.account == account]
+            return [asdict(call) for call in self._calls.get(account, ()) if call.number > after]
+
+    def forget(self, account: str) -> None:
+        """Drop the calls of an account that nobody will ask about."""
+        with self._lock:
+            self._calls.pop(account, None)
