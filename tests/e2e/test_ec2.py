@@ -49,6 +49,8 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote)
     calls = ec2.since_setup()
     assert needed(call for call in calls if call["machine"]) <= allowed(policies.machine(Scope()))
     assert needed(call for call in calls if not call["machine"]) <= allowed(policies.use(Scope()))
+    expected = [call["parameters"].get("ExpectedBucketOwner") for call in calls if call["service"] == "s3"]
+    assert set(expected) == {ec2.aws.id}, "of every request, links that machines were given included"
 
 
 def test_machines_that_may_launch_none_leave_it_to_commands(ec2: Ec2Remote):

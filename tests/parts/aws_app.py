@@ -23,6 +23,7 @@ from cloud_inbound import Inbound
 from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import s3_backends
 
 Start = Callable[[str, list[tuple[str, str]]], object]
 
@@ -82,6 +83,8 @@ class App:
                 return known
             if call.action == "ListServiceQuotas":
                 return self.quotas.answer(call)
+            if call.service == "s3" and _is_others(call):
+                return failure(call, "AccessDenied", "Access Denied")
             if call.service != "ec2":
                 return self._ask(call, environ)
             asks = call.action.startswith("Describe")
@@ -121,6 +124,13 @@ class App:
         except Exception:
             return failure(call, "InternalFailure", f"the emulator cannot do this: {traceback.format_exc()}", 500)
         return Response(told[0], list(told[1]), body)
+
+
+def _is_others(call: Call) -> bool:
+    """Whether its bucket belongs to another account than the call says. moto does not look."""
+    expected = call.parameters.get("ExpectedBucketOwner")
+    owner = s3_backends.bucket_accounts.get(call.parameters.get("Bucket", ""))
+    return bool(expected and owner and owner[1] != expected)
 
 
 def _error(call: Call, fault: Fault) -> Response:

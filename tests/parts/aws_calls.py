@@ -90,7 +90,9 @@ def _object_call(environ: dict[str, Any], query: dict[str, str]) -> tuple[str, d
     """The action of a call whose protocol names none."""
     bucket, _, key = environ.get("PATH_INFO", "/").lstrip("/").partition("/")
     method = environ["REQUEST_METHOD"]
-    named = {name: value for name, value in {"Bucket": bucket, "Key": key}.items() if value}
+    owner = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER") or query.get("x-amz-expected-bucket-owner", "")
+    said = {"Bucket": bucket, "Key": key, "ExpectedBucketOwner": owner}
+    named = {name: value for name, value in said.items() if value}
     for word, actions in _SUBRESOURCES.items():
         if word in query and method in actions:
             return actions[method], {**named, **query}

@@ -30,11 +30,12 @@ class Ec2Remote(Elsewhere):
         self.aws = aws
         self.bucket = f"dstack-{aws.id}"  # the emulator's buckets are of no account
         aws.client("s3").create_bucket(Bucket=self.bucket)
-        self.store = S3Store({"bucket": self.bucket})
+        s3 = {"bucket": self.bucket, "expected_bucket_owner": aws.id}
+        self.store = S3Store(s3)
         image = aws.image(images=(keep_archive(aws.box.images, IMAGE, shell_files()),))
         self._set_up()
         ec2 = {"ami": image, "instance_types": TYPES, "security_group": "", "ssh_from": "127.0.0.1"}
-        self.write_config({"s3": {"bucket": self.bucket}, "ec2": ec2}, **limits)
+        self.write_config({"s3": s3, "ec2": ec2}, **limits)
         kept = {k: v for k, v in project.env.items() if not k.startswith("AWS_")}
         # No engine: the machine on which a command is given need not have one.
         project.env = {**kept, **aws.environ, "DOCKER_HOST": f"unix://{project.folder}/none"}

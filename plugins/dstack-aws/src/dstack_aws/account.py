@@ -27,6 +27,8 @@ class Account:
     Attributes:
         plugin: whose settings these are; for hints.
         region_setting: what its setting of the region is called.
+        bucket_owner: the account that the bucket must belong to, if that is set.
+        kms_key: the key of what is made, if one is set.
     """
 
     plugin: str
@@ -34,13 +36,15 @@ class Account:
     region: str | None = None
     endpoint: str | None = None
     region_setting: str = "region"
+    bucket_owner: str | None = None
+    kms_key: str | None = None
 
     @staticmethod
     def of(plugin: str, settings: Mapping[str, Any]) -> Account:
         """What the settings say. The SDK's own variables are heeded where they say nothing."""
-        names = ("profile", "region", "endpoint_url")
-        profile, region, endpoint = (str(settings[n]) if settings.get(n) else None for n in names)
-        return Account(plugin, profile, region, endpoint)
+        names = ("profile", "region", "endpoint_url", "expected_bucket_owner", "kms_key")
+        profile, region, endpoint, owner, key = (str(settings[n]) if settings.get(n) else None for n in names)
+        return Account(plugin, profile, region, endpoint, bucket_owner=owner, kms_key=key)
 
     def other_than_aws(self, variable: str) -> str | None:
         """The address of a server that is not AWS. `variable`: the SDK's for this service."""

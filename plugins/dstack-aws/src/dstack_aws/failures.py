@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from dstack_aws.account import Account
-from dstack_core.errors import CredentialsError, StoreError
-
-
-class DeniedError(StoreError, CredentialsError):
-    """A store cannot be used with these credentials. Core handles it as the store's failure, people as theirs."""
-
-    owner = CredentialsError.owner
-    exit_code = CredentialsError.exit_code
+from dstack_aws.denials import DeniedError, explain_denial
+from dstack_core.errors import StoreError
 
 
 class Refused(Exception):
@@ -112,8 +106,7 @@ def explain_answer(answer: Answer, act: str, account: Account, where: str) -> St
         hint = "set this machine's clock"
         return StoreError(f"cannot {act}: this machine's clock is wrong", where=where, hint=hint, lasting=True)
     if code in DENIED or answer.status == 403:
-        hint = "ask who administers the account for this permission; the README of dstack-aws lists what is needed"
-        return _denied(f"cannot {act}: access denied ({said})", where, hint)
+        return explain_denial(said, act, account, where)
     lasting = 400 <= answer.status < 500 and answer.status not in (408, 409, 429)
     hint = "look at the settings: dstack config --show" if lasting else "try again in a while"
     text = said if code in said else f"{said} ({code})"

@@ -35,6 +35,7 @@ class Scope:
         profile: name of the machines' role and instance profile.
         launches: whether machines launch others.
         group: the machines' security group, by its tag `Name` or its id.
+        key: the key that encrypts what is in the bucket, if one is set: its name of AWS, id or alias.
     """
 
     bucket: str = "BUCKET"
@@ -44,6 +45,7 @@ class Scope:
     partition: str = "aws"
     launches: bool = True
     group: str = NAME
+    key: str = ""
 
     def arn(self, service: str, resource: str, account: str = "*", region: str = "*") -> str:
         """A name of AWS."""
@@ -149,7 +151,18 @@ def _store(scope: Scope) -> list[Statement]:
     return [
         _allow("Objects", [f"s3:{name}" for name in objects], folder),
         _allow("Bucket", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], bucket),
+        *([_key(scope)] if scope.key else []),
     ]
+
+
+def _key(scope: Scope) -> Statement:
+    """An upload in parts needs both rights."""
+    rights, name = ["kms:Decrypt", "kms:GenerateDataKey"], scope.key.rpartition(":")[2]
+    if name.startswith("alias/"):
+        # No policy can name a key by its alias.
+        named = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": name}}
+        return _allow("Key", rights, scope.arn("kms", "key/*"), named)
+    return _allow("Key", rights, scope.key if scope.key != name else scope.arn("kms", f"key/{name}"))
 
 
 def _secrets(scope: Scope) -> str:

@@ -23,10 +23,11 @@ def scope_of(remote: str | None) -> Scope:
     region = str((ec2.get("regions") or [""])[0])
     partition = next((f"aws-{kind}" for kind in ("cn", "us-gov") if region.startswith(f"{kind}-")), "aws")
     bucket, prefix = str(s3.get("bucket") or "BUCKET"), str(s3.get("prefix") or "")
+    key = str(s3.get("kms_key") or "")
     profile = str(ec2.get("instance_profile", PROFILE)) or PROFILE
     secret_prefix = str(secrets.get("prefix") or "dstack")
     group = str(ec2.get("security_group", GROUP)) or GROUP
-    return Scope(bucket, prefix, secret_prefix, profile, partition, machines_launch(remote), group)
+    return Scope(bucket, prefix, secret_prefix, profile, partition, machines_launch(remote), group, key)
 
 
 def _model(name: str) -> Any:

@@ -11,6 +11,7 @@ from dstack_aws.calls import Calls
 from dstack_core.errors import InputError, StoreError
 
 KEY: Final = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._%=+-]{1,255}/)*(?!\.{1,2}\Z)[A-Za-z0-9._%=+-]{1,255}\Z")
+OWNER: Final = "x-amz-expected-bucket-owner"
 VARIABLE: Final = "AWS_ENDPOINT_URL_S3"
 
 
@@ -43,15 +44,7 @@ class Bucket:
             addressing = "path"
         self.calls = Calls(
             account,
-            lambda: account.client(
-                "s3",
-                regionless=endpoint is not None,
-                s3={"addressing_style": addressing},
-                signature_version="s3v4",  # of links, too: the SDK's own choice for them is an older one
-                # We send and check a CRC of our own, which every server can keep.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
+            lambda: _client(account, addressing, regionless=endpoint is not None),
             self.location,
             float(settings.get("patience", PATIENCE)),
         )
@@ -67,6 +60,27 @@ class Bucket:
         if len(key) > 512 or not KEY.match(key):
             raise StoreError(f"not a key: {key[:600]!r}")
         return {**self.everywhere, "Key": self.prefix + key}
+
+
+def _client(account: Account, addressing: str, *, regionless: bool) -> Any:
+    client = account.client(
+        "s3",
+        regionless=regionless,
+        s3={"addressing_style": addressing},
+        signature_version="s3v4",  # of links, too: the SDK's own choice for them is an older one
+        # We send and check a CRC of our own, which every server can keep.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    client.meta.events.register("before-sign.s3", _put_owner_into_link)
+    return client
+
+
+def _put_owner_into_link(request: Any, signature_version: str, **_: Any) -> None:
+    """Whoever uses a link sends no headers of ours. S3 heeds this one in an address, too, in small letters only."""
+    if signature_version.endswith("-query") and OWNER in request.headers:
+        request.params = {**request.params, OWNER: request.headers[OWNER]}
+        del request.headers[OWNER]
 
 
 def _encryption(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -39,6 +39,7 @@ def set_up(bucket: Bucket) -> None:
         bucket.calls.call(
             "create the bucket", lambda client: _create(client, bucket.name), ("BucketAlreadyOwnedByYou",)
         )
+        _exists(bucket)  # raises if these are credentials of another account than the bucket is to belong to
         # S3 has blocked public access to new buckets since April 2023; other servers may not.
         private = dict.fromkeys(_PRIVATE, True)
         _try(bucket, "block public access", lambda client: client.put_public_access_block(
