@@ -11,7 +11,7 @@ from dstack_core._plan import reason
 from dstack_core._plan.apart import check_apart
 from dstack_core._plan.elsewhere import Elsewhere
 from dstack_core._plan.graph import close_matches, ordered
-from dstack_core._plan.job import LATER, REUSE, RUN, PlannedJob, RunPlan, Source
+from dstack_core._plan.job import LATER, REUSE, RUN, PlannedJob, Reused, RunPlan, Source
 from dstack_core._plan.key import definition
 from dstack_core._plan.reuse import LoadPaths, Lookup, Paths, reused, runs_always, stored_paths, verdict
 from dstack_core._plan.watch import Code
@@ -98,7 +98,7 @@ class _Planning:
         self.elsewhere = Elsewhere(self._others, around.problem)
         self.defined: dict[str, tuple[Workflow, JobSpec]] = {}
         self.sources: dict[Dep, Sequence[Source]] = {}  # of a dep of this repository
-        self.taken: dict[str, Trace] = {}  # by --reuse latest: workflow -> its newest result
+        self.taken: dict[str, Reused] = {}  # by --reuse latest: workflow -> its newest result
         self.jobs: dict[str, PlannedJob] = {}
         self.watched: dict[str, Watched] = {}
         self.warnings: dict[str, None] = {}
@@ -168,11 +168,17 @@ class _Planning:
         request = self.request
         if not request.latest or name in self.targets or request.force_all or name in self.forced:
             return False
-        found = self.lookup.latest(request.repo, name)
-        if found is None or not self.lookup.has(found.artifacts):
-            return False
-        self.taken[name] = found
-        return True
+        found = self._latest(request.repo, name)
+        if found:
+            self.taken[name] = reused(*found)
+        return found is not None
+
+    def _latest(self, repo: str, workflow: str) -> tuple[Trace, str | None] | None:
+        """The newest result of a workflow that is whole, and the remote that has it, if it is not the run's own."""
+        found = self.lookup.latest(repo, workflow)
+        if found and self.lookup.has(found.artifacts):
+            return found, None
+        return self.elsewhere.latest(repo, workflow)
 
     def _is_local(self, dep: Dep) -> bool:
         return dep.kind == "workflow" and dep.repo in (None, self.request.repo)
@@ -232,22 +238,21 @@ class _Planning:
             except NotFoundError as error:
                 where = error.where or self.around.place(workflow, dep)
                 raise NotFoundError(error.message, hint=error.hint, where=where) from None
-        found = self.lookup.latest(repo, dep.name)
-        if found is None or not self.lookup.has(found.artifacts):
-            if there := self.elsewhere.latest(repo, dep.name):
-                return Source(str(dep), None, there[0].artifacts, there[1])
-            problem = "has no finished run" if found is None else "has lost the artifacts of its newest run"
-            raise NotFoundError(
-                f"{workflow.name} depends on {dep}, which {problem} in this store",
-                hint=f"run {dep.name} in {repo} first",
-                where=self.around.place(workflow, dep),
-            )
-        return Source(str(dep), None, found.artifacts)
+        if found := self._latest(repo, dep.name):
+            return Source(str(dep), None, found[0].artifacts, found[1])
+        lost = self.lookup.latest(repo, dep.name)
+        problem = "has lost the artifacts of its newest run" if lost else "has no finished run"
+        raise NotFoundError(
+            f"{workflow.name} depends on {dep}, which {problem} in this store",
+            hint=f"run {dep.name} in {repo} first",
+            where=self.around.place(workflow, dep),
+        )
 
     def _decided(self, job: PlannedJob) -> PlannedJob:
         if job.name in self.taken:
             latest = self.taken[job.name]
-            return replace(job, decision=REUSE, reason=f"newest result, {latest.run}", reused=reused(latest))
+            where = f" on {latest.remote}" if latest.remote else ""
+            return replace(job, decision=REUSE, reason=f"newest result, {latest.run}{where}", reused=latest)
         pending = [dep for dep in job.deps if self.jobs[dep].decision != REUSE]
         if pending:
             decision, why = self._pending(job, pending)

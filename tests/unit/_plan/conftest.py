@@ -61,6 +61,7 @@ class Scene:
         self.runs = 0
         self.ran: list[str] = []
         self.asked: list[str] = []
+        self.others: list[tuple[str, FolderStore]] = []  # those of other remotes
         self.missing: DstackError = NotFoundError("no such workflow")
 
     def change(self, name: str, **changes: object) -> None:
@@ -99,8 +100,9 @@ class Scene:
         self.asked.clear()
         names = {*self.workflows, *(w.cell.workflow for w in self.workflows.values() if w.cell)}
         around = Surroundings(
-            self.store, snapshot, self.paths, names, self.define, self.tag, self.snapshots.get, self.cells
-        )
+            self.store, snapshot, self.paths, names, self.define, self.tag, self.snapshots.get, self.cells,
+            others=lambda: self.others,
+        )  # fmt: skip
         return make_plan(Request(target, "me/repo", **request), around)
 
     def artifacts(self, name: str, *what: object) -> tuple[Artifact, ...]:

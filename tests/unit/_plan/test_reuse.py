@@ -133,6 +133,18 @@ def test_reuse_latest_takes_direct_deps_as_they_are_and_runs_the_target(make_sce
     assert scene.decisions("train", latest=True, force=frozenset({"data"}))["data"] == ("run", "forced")
 
 
+def test_reuse_latest_takes_what_only_another_remote_has(make_scene, wf):
+    mine, theirs = make_scene(wf("data"), wf("train", "data")), make_scene(wf("data"))
+    theirs.run("data")
+    theirs.paths["train.py"] = "f 2"
+    mine.others.append(("team", theirs.store))
+    job = mine.plan("train", latest=True).job("data")
+    assert (job.decision, job.reason) == ("reuse", "newest result, run-1 on team")
+    assert job.reused.remote == "team"
+    mine.run("data", force_all=True)
+    assert mine.plan("train", latest=True).job("data").reused.remote is None, "the run's own store comes first"
+
+
 def test_an_upstream_job_runs_again_when_its_artifacts_are_gone(two):
     two.run("train")
     tree = two.plan("train").job("data").reused.artifacts[0].tree
