@@ -22,8 +22,8 @@ from weed import S3Server
 from dstack_core._content.logs import LogReader
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import machines
-from dstack_core._ledger.records import JobRecord, MachineRecord
-from dstack_core._ledger.runs import log_prefix
+from dstack_core._ledger.records import FINISHED, JobRecord, MachineRecord
+from dstack_core._ledger.runs import log_prefix, read_run
 
 IMAGE = "box-shell"
 PIPELINE = f"""
@@ -87,7 +87,8 @@ class Elsewhere:
 
     def finished(self, run: str) -> RunView:
         """The run, when it is finished. Only looks."""
-        return self.wait_for(lambda: (view := self.view(run)).finished and view, f"{run} to finish")
+        self.wait_for(lambda: read_run(self.store, run).value.status in FINISHED, f"{run} to finish")
+        return self.view(run)
 
     def job(self, run: str, name: str) -> JobRecord:
         return self.view(run).jobs[name].value
