@@ -55,12 +55,16 @@ class Entry(Generic[T]):
             factory (usually the class). Called only when this entry was chosen, so heavy imports belong inside it.
         settings: imports and returns the pydantic model of what users can set (`dstack_core.settings`); None: nothing.
             Called only when something is set. Entries of one name have one model.
+        unneeded: whether machines that are other computers do without a file, of all that the plugin's distribution
+            needs: called with the name of a distribution (`pluggy`) and a file's path in it (`pluggy/_hooks.py`). They
+            are not sent such files, unless another plugin needs them, too. None: they need all.
     """
 
     name: str
     summary: str
     load: Callable[[], T]
     settings: Callable[[], type[BaseModel]] | None = None
+    unneeded: Callable[[str, str], bool] | None = None
 
 
 # --- capabilities: asked once, when a name has to be resolved -------------------------------------------------------

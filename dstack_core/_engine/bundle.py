@@ -1,6 +1,6 @@
 """Bundles in the store: what machines that are other computers start from.
 
-bundles/<digest>/archive   a `.tar.gz`, see `wheels`
+bundles/<digest>/archive   a `.tar`, see `wheels`
 bundles/<digest>/used      when a machine was last started from it; `gc` removes what was not for a day
 """
 
@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dstack_core._ledger import documents
 from dstack_core._ledger.marks import saving
@@ -19,6 +19,9 @@ from dstack_core.artifact_store import ABSENT, ArtifactStore, SupportsLinks
 from dstack_core.errors import ConflictError, InputError, NotFoundError
 from dstack_core.home import dstack_home
 from dstack_core.models import Bundle
+
+if TYPE_CHECKING:
+    from dstack_core._engine.parts import Part
 
 PREFIX: Final = "bundles/"
 KEPT: Final = 86400.0
@@ -37,8 +40,8 @@ class Use:
     time: float
 
 
-def stored_bundle(store: ArtifactStore, distributions: Sequence[str]) -> Bundle:
-    """The bundle with these distributions and all that they need; on a machine, the one that it came from.
+def stored_bundle(store: ArtifactStore, parts: Sequence[Part]) -> Bundle:
+    """The bundle with these parts and all that they need; on a machine, the one that it came from.
 
     Raises:
         InputError: the store gives no links; or something that is installed cannot be packed.
@@ -54,7 +57,7 @@ def stored_bundle(store: ArtifactStore, distributions: Sequence[str]) -> Bundle:
         digest, size = known[0], int(known[1])
         touch(store, digest)
     else:
-        digest, size = _stored(store, distributions)
+        digest, size = _stored(store, parts)
     return linked(store, Bundle("", digest, size))
 
 
@@ -84,12 +87,12 @@ def bundles_in_use(store: ArtifactStore) -> set[str]:
     return found
 
 
-def _stored(store: ArtifactStore, distributions: Sequence[str]) -> tuple[str, int]:
+def _stored(store: ArtifactStore, parts: Sequence[Part]) -> tuple[str, int]:
     import hashlib
 
     from dstack_core._engine.wheels import archive
 
-    data = archive(distributions, dstack_home() / "cache" / "bundles")
+    data = archive(parts, dstack_home() / "cache" / "bundles")
     digest = hashlib.sha256(data).hexdigest()
     with saving(store, "what machines start from"):
         touch(store, digest)

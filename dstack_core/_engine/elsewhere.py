@@ -11,6 +11,7 @@ from typing import Any, Final
 from dstack_core import settings
 from dstack_core._config.reading import LIMITS, Config
 from dstack_core._engine.bundle import LINK, VARIABLE, linked, stored_bundle
+from dstack_core._engine.parts import Part, core
 from dstack_core._engine.remote import Remote
 from dstack_core._ledger.identity import store_id
 from dstack_core._ledger.machines import report_key
@@ -21,7 +22,6 @@ from dstack_core.artifact_store import ArtifactStore, SupportsLinks
 from dstack_core.errors import NotFoundError
 from dstack_core.models import Launch
 
-CORE: Final = "dstack-core"
 KIND: Final = "DSTACK_KIND"
 """Environment of a runner on such a machine: its kind."""
 
@@ -41,8 +41,8 @@ class Elsewhere:
         self._store = store
         self._store_id = store_id(store)
         self._limits = remote.limits
-        self._bundle = stored_bundle(store, [CORE, *(distribution for _, distribution, _ in parts)])
-        self._config = json.dumps(_config(remote, {name: told for name, _, told in parts if told}))
+        self._bundle = stored_bundle(store, [core(), *(part for part, _ in parts)])
+        self._config = json.dumps(_config(remote, {part.name: told for part, told in parts if told}))
         about = f"{self._bundle.digest} {self._config}"
         self.kind = os.environ.get(KIND) or hashlib.sha256(about.encode()).hexdigest()[:32]
 
@@ -73,8 +73,8 @@ def report(store: ArtifactStore, run: str, machine: str) -> str | None:
     return (said or lines or ["nothing"])[-1]
 
 
-def _parts(plugins: Plugins, remote: Remote) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Of each plugin that a machine needs: its name, distribution, and the settings that machines are told."""
+def _parts(plugins: Plugins, remote: Remote) -> Iterator[tuple[Part, dict[str, Any]]]:
+    """Each plugin that a machine needs, and the settings that machines are told."""
     names: list[tuple[Kind, str | None]] = [
         (kinds.BACKEND, remote.backend),
         (kinds.ARTIFACT_STORE, remote.artifact_store),
@@ -83,13 +83,13 @@ def _parts(plugins: Plugins, remote: Remote) -> Iterator[tuple[str, str, dict[st
     ]
     for kind, name in names:
         if name:
-            distribution, model = plugins.origin(kind, name)
+            distribution, model, unneeded = plugins.origin(kind, name)
             told: dict[str, Any] = {}
             if model is not None:
                 given = {**remote.settings_of(name), **settings.from_environment(name, model)}
                 fields = settings.fields(model)
                 told = {n: v for n, v in given.items() if n not in fields or settings.is_for_machines(fields[n])}
-            yield name, distribution, told
+            yield Part(distribution, name, unneeded), told
 
 
 def _config(remote: Remote, told: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -55,8 +55,8 @@ class Installed:
         return f"{self.pin} {self.of.read_text('RECORD') or ''} {' '.join(map(_stamp, files))}"
 
 
-def needed(names: Iterable[str]) -> list[Installed]:
-    """The distributions of these names, and all that they need, by name.
+def needed(names: Iterable[str], apart: Container[str] = ()) -> list[Installed]:
+    """The distributions of these names, and all that they need, by name; but not those `apart`, nor what those need.
 
     Raises:
         InputError: one is not installed in a way that can be found out about.
@@ -73,7 +73,8 @@ def needed(names: Iterable[str]) -> list[Installed]:
             raise InputError(f"{name} is not installed, and machines need it", hint=f"pip install {name}") from None
         found[name] = Installed(of, name, _folder(of), _tags(of))
         wanted = [Requirement(line) for line in of.requires or ()]
-        todo += [w.name for w in wanted if w.marker is None or w.marker.evaluate({"extra": ""})]
+        needs = [w.name for w in wanted if w.marker is None or w.marker.evaluate({"extra": ""})]
+        todo += [name for name in needs if canonical(name) not in apart]
     return [found[name] for name in sorted(found)]
 
 

@@ -1,24 +1,24 @@
-"""The archive that machines start from: wheels of exactly what is installed here, for Linux on x86-64.
+"""The archive that machines start from: exactly what is installed here, for Linux on x86-64.
 
-    *.whl      whatever is for any Python, and what is for one of them
-    pythons    versions of Python for which there is everything
+    pythons           versions of Python for which there is everything, the best one first
+    any.tar.gz        what goes into an environment of whichever of them
+    cp312.tar.gz      what is only for that one
 
 Pure Python is packed from what is installed. Wheels with machine code are downloaded by pip, of the same versions and
 from where pip is configured to look, for each Python that a machine may have; for this computer's own Python, if it is
 a Linux on x86-64, too, what is installed does without. Where pip gets nothing, machines need this computer's Python.
+Machines unpack files, not wheels: as few as possible, for that is what takes their time. Files that nobody needs there
+stay at home (`parts`); and if a machine has this computer's Python, it need not compile anything (`compiling`).
 """
 
 from __future__ import annotations
 
 import fcntl
-import gzip
 import hashlib
-import io
 import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from dstack_core._engine.compiling import compiled
 from dstack_core._engine.installed import Installed, needed, pack
+from dstack_core._engine.packing import archive_of
+from dstack_core._engine.parts import Part, Spared
 from dstack_core._engine.shelf import Shelf
 from dstack_core.errors import InputError
 
@@ -34,26 +37,28 @@ PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 PLATFORMS: Final = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 NEWEST: Final = 3
 """Archives that are kept."""
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 
 
-def archive(distributions: Sequence[str], cache: Path) -> bytes:
-    """The archive (`.tar.gz`) with these distributions and all that they need; made once, then kept in `cache`.
+def archive(parts: Sequence[Part], cache: Path) -> bytes:
+    """The archive (`.tar`) with these parts and all that they need; made once, then kept in `cache`.
 
     Raises:
         InputError: something that is installed cannot be packed, or built.
     """
-    wanted = needed(distributions)
-    about = "\n".join([str(_FORMAT), sys.version, platform.machine(), *(one.stamp for one in wanted)])
-    kept = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.tar.gz"
+    wanted = needed([part.distribution for part in parts])
+    names = sorted(f"{part.distribution} {part.name}" for part in parts)
+    about = "\n".join([str(_FORMAT), sys.version, platform.machine(), *names, *(one.stamp for one in wanted)])
+    kept = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.tar"
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two who need it at once, one makes it
         if not kept.exists():
             shelf = Shelf(cache / "wheels")
-            _write(kept, _packed(*_collect(wanted, shelf)))
+            wheels, pythons = _collect(wanted, shelf)
+            _write(kept, archive_of([*wheels, *compiled(wheels, shelf)], pythons, Spared(parts)))
             shelf.tidy()
-            for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-NEWEST]:
+            for old in sorted(cache.glob("*.tar*"), key=lambda path: path.stat().st_mtime)[:-NEWEST]:
                 old.unlink()
         return kept.read_bytes()
 
@@ -65,7 +70,7 @@ def _write(target: Path, data: bytes) -> None:
 
 
 def _collect(wanted: Sequence[Installed], shelf: Shelf) -> tuple[list[Path], list[str]]:
-    """Everything that belongs into the archive, and the Pythons for which it is complete."""
+    """Everything that belongs into the archive, and the Pythons for which it is complete, the best one first."""
     native = [one for one in wanted if not one.pure]
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     is_alike = sys.platform == "linux" and platform.machine() == "x86_64"
@@ -80,7 +85,8 @@ def _collect(wanted: Sequence[Installed], shelf: Shelf) -> tuple[list[Path], lis
         names = ", ".join(one.pin for one in native)
         raise InputError(f"pip cannot download what machines need: {names}", hint="can pip reach its index?")
     parts = [built.result(), *packed, *(wheels or [] for wheels in had.values())]
-    return [wheel for part in parts for wheel in part], sorted(pythons)
+    # For this computer's own, it is compiled.
+    return [wheel for part in parts for wheel in part], sorted(pythons, key=lambda version: (version != here, version))
 
 
 def _pack(one: Installed, shelf: Shelf) -> list[Path]:
@@ -128,17 +134,3 @@ def _download(native: Sequence[Installed], version: str, shelf: Shelf) -> list[P
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-
-
-def _packed(wheels: Sequence[Path], pythons: Sequence[str]) -> bytes:
-    """The same bytes for the same files. Wheels are compressed, and nothing would be won by doing it again."""
-    files = {path.name: path.read_bytes() for path in wheels}
-    files["pythons"] = "".join(f"{version}\n" for version in pythons).encode()
-    out = io.BytesIO()
-    zipped = gzip.GzipFile(fileobj=out, mode="wb", compresslevel=0, mtime=0)
-    with zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
-        for name, data in sorted(files.items()):
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return out.getvalue()

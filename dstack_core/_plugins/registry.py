@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dstack_core._config.reading import is_set
 from dstack_core._plugins import kinds
@@ -33,6 +33,14 @@ if TYPE_CHECKING:
     from dstack_core.secret_store import SecretStore
 
 Settings = Mapping[str, Any]
+
+
+class Origin(NamedTuple):
+    """Of a capability: the distribution that has it, the model of its settings if it has any, and `Entry.unneeded`."""
+
+    distribution: str
+    model: type[BaseModel] | None
+    unneeded: Callable[[str, str], bool] | None
 
 
 class Plugins(World):
@@ -92,14 +100,14 @@ class Plugins(World):
         """The executor of that name. `settings`: what the config says of it."""
         return cast("Executor", self._make(kinds.EXECUTOR, name, settings or {}))
 
-    def origin(self, kind: Kind, name: str) -> tuple[str, type[BaseModel] | None]:
-        """The distribution that has the capability of that name, and the model of its settings if it has any."""
+    def origin(self, kind: Kind, name: str) -> Origin:
+        """Where the capability of that name comes from."""
         owner, entry = self._find(kind, name)
         if entry.settings is None:
-            return owner.distribution, None
+            return Origin(owner.distribution, None, entry.unneeded)
         from dstack_core._plugins.setting import load_model
 
-        return owner.distribution, load_model(owner, entry.settings)
+        return Origin(owner.distribution, load_model(owner, entry.settings), entry.unneeded)
 
     def provider_missing(self, name: str) -> PluginError | None:
         """The error for a provider that no plugin has; None when there is one, or a plugin of that name."""

@@ -7,7 +7,7 @@ they are missing. In this order:
    seconds of `/proc/uptime`, which is `Launch.lease` from now at first; and after `Launch.max_duration` in any case.
    Whoever works on the machine extends its life by replacing the file; `DSTACK_LIFE` names it.
 2. It fetches the bundle, and checks its size and digest before anything of it is used; makes a Python environment of
-   its wheels, and writes `config.yaml`.
+   it, and writes `config.yaml`.
 3. It starts the runner. When that ends, or could not be started, the machine is powered off. What powering off means
    (that nothing is left that costs) is for the backend to arrange. A machine that boots again powers off, too.
 

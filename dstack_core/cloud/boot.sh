@@ -4,14 +4,6 @@ set -u
 umask 077
 @VALUES@
 STATE=/run/dstack DSTACK_HOME=/var/lib/dstack LOG=/var/log/dstack.log VENV=/var/lib/dstack/venv
-UNPACK='
-import sys, sysconfig, zipfile
-here = "cp%d%d" % sys.version_info[:2]
-for wheel in sys.argv[1:]:
-    python, abi, platform = wheel[:-4].split("-")[-3:]
-    if platform == "any" or abi in (here, "abi3"):
-        zipfile.ZipFile(wheel).extractall(sysconfig.get_path("purelib"))
-'
 WRONG="what came is not the bundle that this machine was to start from"
 self=$(readlink -f "$0")
 
@@ -89,9 +81,10 @@ fetch() {
   fail "there is nothing to start from: $problem"
 }
 
+# One of these versions, the first of them that is there.
 find_python() {
   local name
-  for name in python3.13 python3.12 python3.11 python3.10 python3; do
+  for name in "${@/#/python}" python3; do
     "$name" -c 'import sys, venv; sys.exit("%d.%d" % sys.version_info[:2] not in sys.argv)' "$@" 2> /dev/null &&
       echo "$name" && return
   done
@@ -106,20 +99,29 @@ install_package() {
   ) >> "$LOG" 2>&1
 }
 
-# A Python environment of exactly what the bundle has. Its wheels are archives of what belongs there: pip would do
-# no more with them, and take its time.
+# Of the bundle, what is in one of its archives.
+unpack() {
+  tar -xOf "$1" "$2.tar.gz" | tar -xz --no-same-owner -C "$3"
+  [ "${PIPESTATUS[*]}" = "0 0" ]
+}
+
+# A Python environment of exactly what the bundle has, which is what pip would make of it, and take its time.
 prepare() {
-  local archive=$DSTACK_HOME/bundle.tar.gz wheels=$DSTACK_HOME/wheels pythons found
-  mkdir -p $wheels
+  local archive=$DSTACK_HOME/bundle.tar pythons found site version any
   fetch $archive
-  tar -xzf $archive -C $wheels --no-same-owner || fail "the bundle cannot be unpacked"
-  mapfile -t pythons < $wheels/pythons
-  found=$(find_python "${pythons[@]}") ||
-    { install_package "python${pythons[1]:-3}" || install_package python3; found=$(find_python "${pythons[@]}"); } ||
-    fail "there is no Python of a version for which there are wheels: ${pythons[*]}"
-  { "$found" -m venv --without-pip $VENV && $VENV/bin/python -c "$UNPACK" $wheels/*.whl; } >> "$LOG" 2>&1 ||
+  mapfile -t pythons < <(tar -xOf $archive pythons)
+  [ "${pythons[0]:-}" ] || fail "the bundle cannot be unpacked"
+  found=$(find_python "${pythons[@]}") || {
+    install_package "python${pythons[0]}" || install_package "python${pythons[1]:-3}" || install_package python3
+    found=$(find_python "${pythons[@]}")
+  } || fail "there is no Python of a version for which there are wheels: ${pythons[*]}"
+  "$found" -m venv --without-pip $VENV >> "$LOG" 2>&1 || fail "there is no Python environment: $(tail -n 1 "$LOG")"
+  site=$(echo $VENV/lib/python3.*/site-packages)
+  version=${site#*/python} version=${version%%/*}
+  unpack $archive any "$site" >> "$LOG" 2>&1 & any=$!
+  unpack $archive "cp${version/./}" "$site" >> "$LOG" 2>&1 && wait $any ||
     fail "the bundle cannot be installed: $(tail -n 1 "$LOG")"
-  rm -rf $wheels $archive
+  rm -f $archive
   command -v docker > /dev/null || install_package docker || install_package docker.io ||
     fail "there is no Docker engine"
   [ -d /run/systemd/system ] && systemctl start docker

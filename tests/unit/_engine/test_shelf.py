@@ -8,6 +8,7 @@ import time
 import pytest
 
 from dstack_core._engine import wheels
+from dstack_core._engine.parts import Part
 from dstack_core._engine.shelf import KEPT, Shelf
 
 
@@ -38,8 +39,9 @@ def test_what_was_not_used_for_long_goes(tmp_path):
 
 
 def test_an_archive_of_parts_that_are_there_needs_no_pip(tmp_path, monkeypatch):
-    first = wheels.archive(["pyyaml", "dstack-provider-bash"], tmp_path)
-    for path in tmp_path.glob("*.tar.gz"):
+    parts = [Part("pyyaml"), Part("dstack-provider-bash")]
+    first = wheels.archive(parts, tmp_path)
+    for path in tmp_path.glob("*.tar"):
         path.unlink()
     monkeypatch.setattr("sys.executable", "/bin/false")
-    assert wheels.archive(["pyyaml", "dstack-provider-bash"], tmp_path) == first
+    assert wheels.archive(parts, tmp_path) == first

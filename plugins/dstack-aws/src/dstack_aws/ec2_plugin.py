@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from dstack_aws.machine_files import unneeded
 from dstack_core.hookspecs import Entry, Settings, hookimpl
 
 if TYPE_CHECKING:
@@ -28,4 +29,4 @@ def _settings() -> type[BaseModel]:
 @hookimpl
 def dstack_backends() -> Sequence[Entry[Callable[[Settings], Backend]]]:
     """The backend `ec2`."""
-    return [Entry("ec2", "Machines of Amazon EC2, in your own account", _backend, _settings)]
+    return [Entry("ec2", "Machines of Amazon EC2, in your own account", _backend, _settings, unneeded)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from dstack_aws.machine_files import unneeded
 from dstack_core.hookspecs import Entry, Settings, hookimpl
 
 if TYPE_CHECKING:
@@ -28,4 +29,4 @@ def _settings() -> type[BaseModel]:
 @hookimpl
 def dstack_secret_stores() -> Sequence[Entry[Callable[[Settings], SecretStore]]]:
     """The secret store `secrets-manager`."""
-    return [Entry("secrets-manager", "AWS Secrets Manager", _store, _settings)]
+    return [Entry("secrets-manager", "AWS Secrets Manager", _store, _settings, unneeded)]
