@@ -12,9 +12,7 @@ from dstack_core._cli.code_pull import pull
 from dstack_core._cli.context import Context, context
 from dstack_core._cli.lookup import complete_run, find_run, warn
 from dstack_core._cli.render import write_diff, write_json
-from dstack_core._ledger.runs import read_plan
-from dstack_core._plan.job import RunPlan
-from dstack_core.codec import loads
+from dstack_core._plan.stored import read_run_plan
 
 if TYPE_CHECKING:
     from dstack_core._content.difference import Change, Side
@@ -61,7 +59,7 @@ def checkout(run: str, folder: Path) -> None:
 
     here = context()
     here, record = find_run(here, run)
-    snapshot = _plan(here, record).snapshot
+    snapshot = read_run_plan(here.store, record).snapshot
     tree = load_tree(here.store, snapshot)
     with transfer_bar(f"Restoring the code of {run}") as progress:
         check_out(here.store, snapshot, folder, progress)
@@ -69,10 +67,6 @@ def checkout(run: str, folder: Path) -> None:
 
 
 code.add_command(pull)
-
-
-def _plan(here: Context, run: RunRecord) -> RunPlan:
-    return loads(RunPlan, read_plan(here.store, run.plan))
 
 
 def _of_name(here: Context, run: str) -> Side:
@@ -83,7 +77,7 @@ def _of_run(here: Context, run: RunRecord) -> Side:
     from dstack_core._content.difference import stored_side
     from dstack_core._content.tree import load_tree
 
-    return stored_side(here.store, load_tree(here.store, _plan(here, run).snapshot))
+    return stored_side(here.store, load_tree(here.store, read_run_plan(here.store, run).snapshot))
 
 
 def _of_project(here: Context, run: RunRecord) -> Side:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dstack_core._engine.remote import Remote
     from dstack_core._engine.view import RunView
     from dstack_core._plugins.registry import Plugins
-    from dstack_core._workflow.load import RawWorkflow
     from dstack_core._workflow.own import OwnProperties
+    from dstack_core._workflow.raw import RawWorkflow
     from dstack_core.artifact_store import ArtifactStore
     from dstack_core.backend import Backend
     from dstack_core.models import JobEvent, RunEvent

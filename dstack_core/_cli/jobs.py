@@ -18,11 +18,11 @@ from dstack_core._cli.runs import FORMATS as RUN_FORMATS
 from dstack_core._cli.runs import Row, look, moment, run_row, until
 from dstack_core._engine.outcome import attempts_allowed
 from dstack_core._ledger.records import FINISHED, WAITING, JobRecord, RunRecord
-from dstack_core._ledger.runs import read_job, read_plan, read_run
-from dstack_core._plan.job import REUSE, PlannedJob, RunPlan
+from dstack_core._ledger.runs import read_job, read_run
+from dstack_core._plan.job import REUSE, PlannedJob
+from dstack_core._plan.stored import read_run_plan
 from dstack_core.artifact_store import ArtifactStore
-from dstack_core.codec import loads
-from dstack_core.errors import DstackError, StoreError
+from dstack_core.errors import DstackError
 
 COLUMNS: Final = (
     "job",
@@ -86,14 +86,6 @@ def tell_warnings(rows: Sequence[Row]) -> None:
     for row in rows:
         for warning in row["warnings"]:
             click.echo(f"{row['job']}: warning: {one_line(warning)}", err=True)
-
-
-def read_run_plan(store: ArtifactStore, run: RunRecord) -> RunPlan:
-    """What the run was planned to do. Raises StoreError, NotFoundError."""
-    try:
-        return loads(RunPlan, read_plan(store, run.plan))
-    except ValueError as error:
-        raise StoreError(f"the plan of {run.name} is damaged ({error})", hint="start the run again") from None
 
 
 def job_records(

@@ -169,7 +169,7 @@ def complete_job(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     try:
         with ctx.scope(cleanup=False):
             here = context()
-            from dstack_core._cli.jobs import read_run_plan
+            from dstack_core._plan.stored import read_run_plan
 
             here, run = find_run(here, str(ctx.params["run"]))
             names = [job.name for job in read_run_plan(here.store, run).jobs]

@@ -18,8 +18,9 @@ from dstack_core._cli.remotes import complete_remote
 from dstack_core.errors import DstackError, InputError, NotFoundError, PluginError
 
 if TYPE_CHECKING:
-    from dstack_core._workflow.load import RawWorkflow, Workflows
+    from dstack_core._workflow.load import Workflows
     from dstack_core._workflow.options import OptionSpec
+    from dstack_core._workflow.raw import RawWorkflow
 
 TYPES: Final = {"text": click.STRING, "texts": click.STRING, "integer": click.INT, "number": click.FLOAT}
 

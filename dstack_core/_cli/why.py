@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from dstack_core._cli.context import context
-from dstack_core._cli.jobs import job_records, read_run_plan, tell_warnings
+from dstack_core._cli.jobs import job_records, tell_warnings
 from dstack_core._cli.kept import escaped
 from dstack_core._cli.lookup import check_job, complete_run, find_run, warn_of
 from dstack_core._cli.render import table, write_json
@@ -18,6 +18,7 @@ from dstack_core._ledger.traces import Trace
 from dstack_core._plan.job import PlannedJob
 from dstack_core._plan.key import as_run
 from dstack_core._plan.learned import files_of, folders_of, trees_of
+from dstack_core._plan.stored import read_run_plan
 from dstack_core._plan.trace import find_trace
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import NotFoundError

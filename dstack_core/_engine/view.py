@@ -11,10 +11,10 @@ from dstack_core._engine.progress import Progress
 from dstack_core._ledger import documents
 from dstack_core._ledger.documents import DamagedError, Document
 from dstack_core._ledger.records import FINISHED, SUCCESS, JobRecord, MachineRecord, RunRecord
-from dstack_core._ledger.runs import job_key, job_prefix, read_plan, read_run, write_job
-from dstack_core._plan.job import LATER, REUSE, PlannedJob, RunPlan
+from dstack_core._ledger.runs import job_key, job_prefix, read_run, write_job
+from dstack_core._plan.job import LATER, REUSE, PlannedJob
+from dstack_core._plan.stored import read_run_plan
 from dstack_core.artifact_store import ArtifactStore
-from dstack_core.codec import loads
 from dstack_core.errors import ConflictError
 from dstack_core.models import Artifact
 
@@ -40,7 +40,7 @@ class RunView:
     def __init__(self, store: ArtifactStore, name: str) -> None:
         self.store = store
         self.document = read_run(store, name)
-        self.plan = loads(RunPlan, read_plan(store, self.run.plan))
+        self.plan = read_run_plan(store, self.run)
         self.jobs: dict[str, JobDocument] = {}
         self.damaged: dict[str, DamagedError] = {}
         cells = ((job.name, job.cell) for job in self.plan.jobs)

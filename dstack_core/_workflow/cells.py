@@ -19,7 +19,7 @@ from dstack_core.errors import InputError
 from dstack_core.models import Cell
 
 if TYPE_CHECKING:
-    from dstack_core._workflow.load import RawWorkflow
+    from dstack_core._workflow.raw import RawWorkflow
 
 _FILLED: Final = PROPERTIES.keys() - {"name", "provider", "env", "matrix"}
 _OPTIONS: Final = {option.name for option in COMMON} - {"env"}

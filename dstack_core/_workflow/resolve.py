@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from dstack_core._suggest import close_match
 from dstack_core._workflow import schema, template
 from dstack_core._workflow.fields import WrongValue, flag, gpu
-from dstack_core._workflow.load import RawWorkflow
+from dstack_core._workflow.raw import RawWorkflow
 from dstack_core._workflow.references import check_references, dotted, texts
 from dstack_core.errors import DstackError, InputError
 from dstack_core.models import Gpu, Requirements, Workflow

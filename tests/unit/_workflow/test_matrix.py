@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dstack_core._workflow.load import RawWorkflow, load_workflows
+from dstack_core._workflow.load import load_workflows
 from dstack_core._workflow.matrix import MOST, cell_name, encoded, parse, read_name
+from dstack_core._workflow.raw import RawWorkflow
 from dstack_core.errors import InputError, NotFoundError
 
 AXES = {"lr": ["0.1", "0.01"], "model": ["small", "big"]}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from dstack_core._workflow import fields
-from dstack_core._workflow.load import RawWorkflow
 from dstack_core._workflow.own import OwnProperties
+from dstack_core._workflow.raw import RawWorkflow
 from dstack_core._workflow.resolve import ad_hoc, resolve
 from dstack_core.errors import InputError, PluginError
 from dstack_core.models import ArtifactSpec, Dep, Gpu, JobSpec, Port, Requirements, Retry, Workflow
