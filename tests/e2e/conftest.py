@@ -207,7 +207,12 @@ class Project:
     def processes(self) -> list[psutil.Process]:
         """Whatever lives because of this project: by its environment, its arguments, or the folder that it is in."""
         marks = [f"{self.folder}", *(f"DSTACK_MACHINE={name}" for name in self._machine_ids())]
-        return [process for process in psutil.process_iter() if process.pid != os.getpid() and _is_of(process, marks)]
+        found = []
+        for number in {*psutil.pids()} - {os.getpid()}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if _is_of(number, [os.fsencode(mark) for mark in marks]):
+                    found.append(psutil.Process(number))
+        return found
 
     def with_argument(self, argument: str) -> list[psutil.Process]:
         """Those of `processes` that have this argument."""
@@ -277,12 +282,15 @@ class Project:
         return sorted(found, key=lambda process: _parent(process) in numbers)
 
 
-def _is_of(process: psutil.Process, marks: list[str]) -> bool:
+def _is_of(number: int, marks: list[bytes]) -> bool:
+    """Read from /proc: psutil takes four times as long, and whoever waits for a process asks again and again."""
+    folder = f"/proc/{number}"
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        told = [process.cwd(), *process.cmdline(), *(f"{k}={v}" for k, v in process.environ().items())]
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        told = [os.readlink(os.fsencode(f"{folder}/cwd"))]
+        for name in ("cmdline", "environ"):
+            with open(f"{folder}/{name}", "rb") as file:
+                told.append(file.read())
+    except OSError:  # it is gone, if only a zombie is left
         return False
     return any(mark in text for mark in marks for text in told)
 
