@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from dstack_core._ledger.machines import intend
 from dstack_core._ledger.records import Attempt, JobRecord, RunRecord
 from dstack_core._ledger.runs import file_finished, run_key, write_job, write_plan
 from dstack_core._plan.job import PlannedJob, RunPlan
+from dstack_core._plugins import inspection
+from dstack_core._plugins.catalog import Finding
+from dstack_core._plugins.listing import Listed
 from dstack_core.artifact_store import ArtifactStore
 from dstack_core.codec import dumps
 from dstack_core.models import JobSpec, Offer
@@ -117,6 +120,23 @@ class Counting(ArtifactStore):
 
     def delete(self, key, expect="*any*"):
         self.inner.delete(key, expect)
+
+
+_LOOKED_INTO: dict[Listed, Finding] = {}
+
+
+@pytest.fixture(autouse=True)
+def _look_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed from a folder may have changed whenever it is asked for, but does not during these tests; to
+    look into all of them takes five seconds of a processor."""
+    look = inspection._inspect_all
+
+    def look_once(plugins: Iterable[Listed]) -> dict[Listed, Finding]:
+        wanted = list(plugins)
+        _LOOKED_INTO.update(look([plugin for plugin in wanted if plugin not in _LOOKED_INTO]))
+        return {plugin: _LOOKED_INTO[plugin] for plugin in wanted}
+
+    monkeypatch.setattr(inspection, "_inspect_all", look_once)
 
 
 @pytest.fixture
