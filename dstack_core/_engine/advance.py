@@ -48,9 +48,9 @@ def advance(engine: Engine, view: RunView) -> None:
         return
     live = [machine for machine in known if machine.status != "gone"]
     limit = engine.remote.limits.machines_at_once(engine.backend.distant)
-    if not engine.launches or missing(view, live, limit) is None:
+    if missing(view, live, limit) is None:
         return
-    reason = _hopeless(view, known)
+    reason = _hopeless(view, known) if engine.launches else None
     if reason:
         _give_up(view, engine.tell, reason)
         return
@@ -66,7 +66,9 @@ def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], li
         return
     while wanted := missing(view, live, limit):
         try:
-            machine = take_idle(engine, view.run.name, wanted, number) or launch(engine, view.run.name, wanted, number)
+            machine = take_idle(engine, view.run.name, wanted, number)
+            if machine is None and engine.launches:
+                machine = launch(engine, view.run.name, wanted, number)
         except CapacityError as error:
             if not live:
                 raise

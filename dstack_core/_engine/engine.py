@@ -22,7 +22,8 @@ class Engine:
 
     Attributes:
         pulses: when machines gave a sign of life.
-        launches: whether machines are launched here; else whoever brings the run forward elsewhere does.
+        launches: whether machines are launched here; else only those are taken that wait for another run, and whoever
+            brings the run forward elsewhere launches.
         scarce_until: no more machines are asked for before that, by the monotonic clock.
     """
 

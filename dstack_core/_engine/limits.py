@@ -22,7 +22,8 @@ class Limits:
         machines: that a run has at once; None: as suits the backend.
         lease: after which a machine ends itself that nobody keeps alive, and is taken for lost.
         max_duration: after which a machine ends in any case; None: never.
-        machines_launch: whether a machine launches the next one of its run; else only commands do.
+        machines_launch: whether a machine launches the next one of its run; else only commands do, and machines take
+            no others than those that wait for another run.
         idle: for which a machine waits for another run when its own is over.
     """
 

@@ -9,6 +9,8 @@ from aws_box import aws, aws_box
 from elsewhere import IMAGE, PIPELINE, Elsewhere, elsewhere, limits
 from weed import weed
 
+from dstack_core._ledger.idle import look
+
 __all__ = ["aws", "aws_box", "elsewhere", "limits", "weed"]
 
 
@@ -142,6 +144,46 @@ def test_the_next_run_takes_a_machine_that_waits_for_it(elsewhere: Elsewhere):
     assert (machine.born, machine.handle, machine.label) == (before.id, before.handle, before.id)
     assert (before.status, before.ended <= machine.created) == ("gone", True)
     elsewhere.wait_for(lambda: [row["run"] for row in elsewhere.waiting()] == [second], "it to wait again")
+    (paid,) = elsewhere.machines(first)
+    assert paid.ended + paid.waited == pytest.approx(machine.created), "the wait counts for the run that it worked for"
+    assert elsewhere.view(first).run.cost == pytest.approx(paid.cost(0))
     elsewhere.project.dstack("machines", "--release")
     elsewhere.aws.wait_for_state(before.handle, "terminated")
     assert json.loads(elsewhere.project.dstack("machines", "--json").out)["machines"] == []
+
+
+BIG_LATER = f"""
+- name: small
+  provider: bash
+  image: {IMAGE}
+  commands: ["echo here", "until [ -e /tmp/go ]; do sleep 0.2; done"]
+- name: large
+  provider: bash
+  image: {IMAGE}
+  deps: [small]
+  commands: ["echo done"]
+  resources: {{memory: 8GB}}
+- name: first
+  provider: bash
+  image: {IMAGE}
+  commands: ["echo done"]
+  resources: {{memory: 8GB}}
+"""
+
+
+@pytest.mark.parametrize("limits", [{"lease": "60s", "idle": "10m", "machines_launch": "false"}])
+def test_a_machine_that_may_launch_none_takes_one_that_waits(elsewhere: Elsewhere):
+    """With nobody looking."""
+    elsewhere.project.workflows(BIG_LATER)
+    run = elsewhere.submit("large")
+    small = elsewhere.said(run, "small", "here")
+    other = elsewhere.submit("first")
+    elsewhere.finished(other)
+    (large,) = elsewhere.machines(other)
+    elsewhere.wait_for(lambda: look(elsewhere.store, large.id), "a machine to wait")
+    elsewhere.aws.run(small.handle, "sh", "-c", "docker exec $(docker ps --quiet) touch /tmp/go")
+    assert elsewhere.finished(run).run.status == "done"
+    assert [machine.label for machine in elsewhere.machines(run)] == [small.id, large.id]
+    for found in (small, large):
+        elsewhere.wait_for(lambda label=found.label: look(elsewhere.store, label), "both to wait")
+    elsewhere.project.dstack("machines", "--release")

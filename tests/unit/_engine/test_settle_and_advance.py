@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 from dstack_core._engine.advance import LAUNCHES, advance
 from dstack_core._engine.engine import Engine
@@ -11,14 +12,16 @@ from dstack_core._engine.executors import Executors
 from dstack_core._engine.remote import DEFAULT
 from dstack_core._engine.settle import settle
 from dstack_core._engine.view import RunView
+from dstack_core._ledger.idle import IdleMachine, offer_itself
 from dstack_core._ledger.machines import gone, machines
 from dstack_core._ledger.records import Attempt, JobRecord, RunRecord
 from dstack_core._ledger.runs import ask_to_end, create_run, finish_run, read_run, write_job, write_plan
 from dstack_core._plan.job import PlannedJob, RunPlan, Source
 from dstack_core._plugins.registry import Plugins
 from dstack_core.codec import dumps
-from dstack_core.models import Artifact, JobSpec
+from dstack_core.models import Artifact, JobSpec, Offer
 
+OFFER = Offer("box", "box", 2.0, 1 << 33)
 NO_EXECUTORS = Executors(Plugins.discover(enabled=False), DEFAULT)
 
 
@@ -81,6 +84,22 @@ def test_a_lost_machine_is_followed_by_another_until_there_were_too_many(store, 
     advance(Engine(store, box, DEFAULT, NO_EXECUTORS, quiet), view)
     assert view.run.status == "failed"
     assert "machines ended" in view.jobs["a"].value.reason
+
+
+def test_who_may_launch_none_takes_one_that_waits(store, new_box):
+    name, box = run_of(store, "a"), new_box("0-abc")
+    box.distant = True
+    engine = Engine(store, box, DEFAULT, NO_EXECUTORS, quiet, launches=False)
+    engine._elsewhere = SimpleNamespace(kind="kind")
+    view = RunView(store, name)
+    advance(engine, view)
+    assert list(machines(store, name)) == []
+    offer_itself(store, IdleMachine("0-abc", "old-1", OFFER, "i-1", "kind", time.time(), time.time() + 60))
+    advance(engine, view)
+    advance(engine, view)
+    (machine,) = (document.value for document in machines(store, name))
+    assert machine.label == "0-abc"
+    assert box.up == {"0-abc"}
 
 
 def test_giving_up_leaves_what_is_done(store, new_box):
