@@ -48,7 +48,7 @@ def machines(remote: str | None, sweep: bool, release: bool, as_json: bool) -> N
     A machine that is lost costs nothing more; `dstack ps` goes on with its run. At the end stands what carries the
     label of a machine and has no record that explains it: machines, disks, addresses, spot requests, rules that let
     somebody in. All of that ends by itself, as a rule; --sweep sees to it. A machine is idle while it waits for another
-    run, as the remote's `idle` says: its age and cost are those of its waiting.
+    run, as the remote's `idle` says: its age and cost are those of its wait, and count for the run that it worked for.
     """
     from dstack_core._engine.census import census
     from dstack_core._engine.looks import look

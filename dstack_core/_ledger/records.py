@@ -29,7 +29,8 @@ class RunRecord:
         desired: None, `stop` or `abort`.
         deleted: a removed run leaves its record behind, so that its name is never given again.
         remote: name of the remote that it runs on.
-        cost: USD that its machines had cost when it ended, by their offers' prices.
+        cost: USD that its machines had cost when it ended, by their offers' prices; and since then by waiting for
+            another run.
         budget: USD after which it is stopped; None: never.
         reason: why it was told to end, if it was not a user who did.
     """
@@ -126,6 +127,8 @@ class MachineRecord:
         beats: how often its runner gave a sign of life, on a machine that is another computer.
         reason: why it ended without a runner, if it could tell.
         born: the id with which it was launched, if that was for another run, after which it waited for the next.
+        waited: seconds after `ended` for which it was kept for another run, as its own run's remote asks; they count
+            for this run.
     """
 
     id: str
@@ -140,6 +143,7 @@ class MachineRecord:
     beats: int = 0
     reason: str | None = None
     born: str | None = None
+    waited: float = 0.0
 
     @property
     def label(self) -> str:
@@ -148,7 +152,7 @@ class MachineRecord:
 
     def cost(self, now: float) -> float:
         """USD that it has cost until now, by its offer's price."""
-        return self.offer.price * max((self.ended or now) - self.created, 0.0) / 3600
+        return self.offer.price * (max((self.ended or now) - self.created, 0.0) + self.waited) / 3600
 
 
 @dataclass(frozen=True)

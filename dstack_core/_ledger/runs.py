@@ -148,6 +148,17 @@ def finish_run(
     return run, mine
 
 
+def raise_cost(store: ArtifactStore, name: str, cost: float) -> None:
+    """Record that the machines of a finished run have cost more since. Raises NotFoundError, StoreError."""
+
+    def change(run: RunRecord) -> RunRecord | None:
+        return changed(run, cost=cost) if run.status in FINISHED and not run.deleted and run.cost < cost else None
+
+    run = documents.update(store, RunRecord, run_key(name), change).value
+    if run.status in FINISHED and not run.deleted:
+        documents.update(store, RunRecord, finished_key(run), change)
+
+
 def file_finished(store: ArtifactStore, run: RunRecord) -> None:
     """Move a finished run's index entry from active to finished. Repeating it changes nothing."""
     with contextlib.suppress(ConflictError):
