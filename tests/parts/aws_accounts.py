@@ -48,6 +48,7 @@ class Disk:
 
     docker: bool = True
     images: tuple[str, ...] = ()
+    nvidia: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,12 @@ class Accounts:
         self._expired.add(key)
 
     def image(self, account: str, region: str, name: str = "box", docker: bool = True, images: tuple[str, ...] = (),
-              parameter: str = "") -> str:  # fmt: skip
+              parameter: str = "", architecture: str = "x86_64", nvidia: bool = False) -> str:  # fmt: skip
         """An image; `parameter` is the name of a public parameter that has its id."""
         backend = ec2_backends[account][region]
         made = backend.register_image(name)
-        made.architecture, made.root_device_type, made.virtualization_type = "x86_64", "ebs", "hvm"
-        self.disks[made.id] = Disk(docker, tuple(images))
+        made.architecture, made.root_device_type, made.virtualization_type = architecture, "ebs", "hvm"
+        self.disks[made.id] = Disk(docker, tuple(images), nvidia)
         if parameter:
             _publish(account, region, parameter, made.id)
         return str(made.id)

@@ -114,9 +114,12 @@ class Account:
         address (127.0.0.1), and live at another time (`+1h`, as libfaketime takes it)."""
         self._tell("settings", environment=environment or {}, ports=ports, clock=clock)
 
-    def image(self, name: str = "box", docker: bool = True, images: tuple[str, ...] = (), parameter: str = "") -> str:
-        """Another image: with or without a Docker engine that runs, with images in it, found by an SSM parameter."""
-        options = {"name": name, "docker": docker, "images": images, "parameter": parameter}
+    def image(self, name: str = "box", docker: bool = True, images: tuple[str, ...] = (), parameter: str = "",
+              architecture: str = "x86_64", nvidia: bool = False) -> str:  # fmt: skip
+        """Another image: with or without a Docker engine that runs, with images in it, with a stand-in for what
+        NVIDIA's toolkit adds to an engine, found by an SSM parameter."""
+        options = {"name": name, "docker": docker, "images": images, "parameter": parameter, "nvidia": nvidia}
+        options["architecture"] = architecture
         return str(self._tell("image", region=self.region, **options))
 
     # --- faults of calls ---

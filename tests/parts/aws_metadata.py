@@ -47,6 +47,7 @@ class InstanceMetadata:
                 "ports": settings.ports,
                 "clock": settings.clock,
                 "docker": disk.docker,
+                "nvidia": disk.nvidia,
                 "images": list(disk.images),
                 "region": region,
             }

@@ -13,7 +13,7 @@ from dstack_aws.ec2_backend import Ec2Backend
 from ec2_settings import settings_of
 
 from dstack_core.errors import CredentialsError, DstackError, InputError, StoreError
-from dstack_core.models import Gpu, Requirements
+from dstack_core.models import Gpu, Launch, Requirements
 
 TYPES = ["t3.micro", "t3.small", "m5.large", "g5.xlarge", "g4ad.xlarge", "m6g.large", "u-3tb1.56xlarge"]
 """Among them what is too small, has AMD's GPUs, or another architecture."""
@@ -66,6 +66,36 @@ def test_the_cheapest_comes_first_in_each_zone_with_its_disk(backend):
 def test_what_our_images_cannot_start_on_is_not_offered(backend):
     found = backend(prices=dict.fromkeys(TYPES, 0.01)).offers(Requirements())
     assert {one.name for one in found.fitting} == {"t3.small", "m5.large", "g5.xlarge", "u-3tb1.56xlarge"}
+    assert found.rejected[-2:] == [
+        "t3.micro: it has less than 2 GiB of memory",
+        "m6g.large: its processors are arm64, and machines start from images for x86_64",
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"instance_types": ["c7g.large"]}, {"instance_types": ["c7g.large*", "x8.large"]}]
+)
+def test_machines_with_arm_processors_are_rejected_with_the_reason(backend, settings):
+    found = backend(**settings).offers(Requirements())
+    assert not found.fitting
+    assert "c7g.large: its processors are arm64, and machines start from images for x86_64" in found.rejected
+    named = backend(instance_types=["t4g.*", "m5.large"]).offers(Requirements(instance_types=("t4g.large",)))
+    assert not named.fitting
+    assert [one.partition(":")[0] for one in named.rejected] == ["m5.large", "t4g.large"]
+    unnamed = backend(instance_types=["t4g.*", "m5.large"]).offers(Requirements())
+    assert {one.name for one in unnamed.fitting} == {"m5.large"}
+    assert unnamed.rejected == []
+
+
+def test_an_image_for_arm_is_one_error_before_anything_is_launched(backend, shared):
+    arm = shared.image(architecture="arm64")
+    before = len(shared.events())
+    own = backend(ami=arm)
+    (offer, *_) = own.offers(Requirements()).fitting
+    with pytest.raises(InputError, match=f"the image {arm} is for arm64, and machines of dstack are x86_64") as caught:
+        own.launch(offer, Launch("0-x", "run-1", ("true",)))
+    assert caught.value.hint == "dstack config set settings.ec2.ami with an image for x86_64"
+    assert not [call for call in shared.events()[before:] if call["action"] == "RunInstances"]
 
 
 def test_gpus_by_name_count_and_memory(backend):

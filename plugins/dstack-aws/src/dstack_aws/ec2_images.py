@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from dstack_aws.ec2_region import Region
+from dstack_aws.ec2_shapes import ARCHITECTURE
 from dstack_aws.failures import Refused
 from dstack_core.errors import InputError
 
@@ -32,7 +33,7 @@ def find_image(region: Region, name: str, setting: str) -> Image:
         setting: what said so; for errors.
 
     Raises:
-        InputError: there is none in this region.
+        InputError: there is none in this region, or it is for other processors than machines have.
         StoreError: AWS cannot be asked.
     """
     return Image(*region.remembered(("image", name), lambda: list(_ask(region, name, setting))))
@@ -45,7 +46,7 @@ def _ask(region: Region, name: str, setting: str) -> Image:
         asked = {"ImageIds": [name]}
     else:
         owner, _, pattern = name.partition("/")
-        filters = {"name": pattern, "state": "available", "architecture": "x86_64"}
+        filters = {"name": pattern, "state": "available", "architecture": ARCHITECTURE}
         asked = {"Owners": [owner], "Filters": [{"Name": k, "Values": [v]} for k, v in filters.items()]}
     try:
         answer = region.ec2.call(
@@ -57,6 +58,10 @@ def _ask(region: Region, name: str, setting: str) -> Image:
     found = sorted(answer["Images"], key=lambda image: str(image.get("CreationDate", "")))
     if not found:
         raise _missing(region, name, setting)
+    built = found[-1].get("Architecture", ARCHITECTURE)
+    if built != ARCHITECTURE:
+        hint = f"dstack config set settings.ec2.{setting} with an image for {ARCHITECTURE}"
+        raise InputError(f"the image {name} is for {built}, and machines of dstack are {ARCHITECTURE}", hint=hint)
     return _image(found[-1])
 
 

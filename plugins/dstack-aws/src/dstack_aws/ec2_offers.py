@@ -37,9 +37,13 @@ class Market:
         wanted = replace(wanted, memory=max(wanted.memory or 0, wanted.shm_size or 0) or None)
         candidates: list[Offer] = []
         refused: dict[str, str] = {}
+        unfit: dict[str, str] = {}
         for region in regions:
             spot = self._prices.spot(region) if wanted.interruptible else {}
             for shape in self._shapes(region):
+                if shape.unfit:
+                    unfit[shape.name] = f"{shape.name}: {shape.unfit}"
+                    continue
                 found = list(self._of(region, shape, wanted, spot.get(shape.name, {})))
                 would_do = _would_do(shape, wanted)
                 if not found and would_do:
@@ -52,9 +56,13 @@ class Market:
                 candidates += allowed
         chosen = choose(candidates, wanted)
         taken = {offer.name for offer in chosen.fitting}
+        # There are hundreds of them: told of are those that somebody named, or if there is nothing else to tell.
+        refused |= {name: unfit[name] for name in wanted.instance_types or self._types if name in unfit}
         rejected = [*chosen.rejected, *[told for name, told in refused.items() if name not in taken][:TOLD]]
         if not chosen.fitting and not rejected:
-            rejected = [f"{' and '.join(one.name for one in regions)}: no such machine type in the zones to use"]
+            rejected = [*unfit.values()][:TOLD] or [
+                f"{' and '.join(one.name for one in regions)}: no such machine type in the zones to use"
+            ]
         return Offers(chosen.fitting, rejected)
 
     def _shapes(self, region: Region) -> Iterator[Shape]:

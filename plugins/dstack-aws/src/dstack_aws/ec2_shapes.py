@@ -14,13 +14,20 @@ from dstack_core.models import Gpu
 LEAST: Final = 2 << 30
 """Bytes of memory of the smallest machine that is offered: a container engine, a runner and a job need as much."""
 MIB: Final = 1 << 20
+ARCHITECTURE: Final = "x86_64"
+"""Of images, of the wheels that a machine starts from, and so of machines."""
 CHUNK: Final = 100
 """Types that may be asked for by name at once."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A type that our images can start on, for jobs that are done anywhere. `spot`: it can be had as such."""
+    """A type of machines.
+
+    Attributes:
+        spot: it can be had as such.
+        unfit: why no machine of dstack can be one; empty if it can.
+    """
 
     name: str
     cpu: float
@@ -28,6 +35,7 @@ class Shape:
     gpu: Gpu | None
     spot: bool
     zones: tuple[str, ...]
+    unfit: str = ""
 
 
 def shapes(region: Region, allowed: Sequence[str]) -> list[Shape]:
@@ -54,22 +62,26 @@ def _ask(region: Region, allowed: Sequence[str]) -> Iterator[Shape]:
     for start in range(0, len(names), CHUNK):
         some = names[start : start + CHUNK]
         for about in region.pages(act, "describe_instance_types", "InstanceTypes", InstanceTypes=some):
-            if _is_usable(about):
-                yield _shape(about, tuple(sorted(zones[about["InstanceType"]])))
+            yield _shape(about, tuple(sorted(zones[about["InstanceType"]])))
 
 
-def _is_usable(about: Mapping[str, Any]) -> bool:
-    """Whether the images start on it: 64-bit x86, a disk of its own account, GPUs of NVIDIA if any."""
-    makers = {gpu.get("Manufacturer") for gpu in about.get("GpuInfo", {}).get("Gpus", ())}
-    return (
-        "x86_64" in about["ProcessorInfo"]["SupportedArchitectures"]
-        and not about.get("BareMetal")
-        and "ebs" in about.get("SupportedRootDeviceTypes", ())
-        and "hvm" in about.get("SupportedVirtualizationTypes", ())
-        and about.get("NetworkInfo", {}).get("EnaSupport") != "unsupported"
-        and about["MemoryInfo"]["SizeInMiB"] * MIB >= LEAST
-        and makers <= {"NVIDIA"}
-    )
+def _unfit(about: Mapping[str, Any]) -> str:
+    """Why the images do not start on it, or a job would have no room."""
+    architectures = about["ProcessorInfo"]["SupportedArchitectures"]
+    if ARCHITECTURE not in architectures:
+        return f"its processors are {' and '.join(architectures)}, and machines start from images for {ARCHITECTURE}"
+    if about.get("BareMetal"):
+        return "it is bare metal"
+    if "ebs" not in about.get("SupportedRootDeviceTypes", ()) or "hvm" not in about.get(
+        "SupportedVirtualizationTypes", ()
+    ):
+        return "today's images do not start on it"
+    if about.get("NetworkInfo", {}).get("EnaSupport") == "unsupported":
+        return "today's images do not start on it"
+    if about["MemoryInfo"]["SizeInMiB"] * MIB < LEAST:
+        return f"it has less than {LEAST >> 30} GiB of memory"
+    others = {str(gpu.get("Manufacturer")) for gpu in about.get("GpuInfo", {}).get("Gpus", ())} - {"NVIDIA"}
+    return f"its GPUs are of {' and '.join(sorted(others))}, and jobs are given those of NVIDIA" if others else ""
 
 
 def _shape(about: Mapping[str, Any], zones: tuple[str, ...]) -> Shape:
@@ -80,6 +92,7 @@ def _shape(about: Mapping[str, Any], zones: tuple[str, ...]) -> Shape:
         _gpu(about.get("GpuInfo", {}).get("Gpus", ())),
         "spot" in about.get("SupportedUsageClasses", ()),
         zones,
+        _unfit(about),
     )
 
 
