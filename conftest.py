@@ -51,13 +51,37 @@ def _checked(report: Report) -> Report:
 
 
 LONG = 1000  # seconds
+HEAVY = {"aws_box", "browser", "engine"}  # fixtures: machines, a browser, containers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may have to build something for minutes begins first, so that nobody waits for it alone in the end."""
+    """Each worker begins with its share of the long tests, whole modules of them, and ends with short ones. Of these
+    one that has nothing left takes some from another, so that all of them end at the same time."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if _weight(item):
+            modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for module in sorted(modules.values(), key=_sum, reverse=True):
+        min(shares, key=_sum).extend(module)
+    short = [item for item in items if not _weight(item)]
+    count, items[:] = len(items), []
+    for left, share in zip(range(workers, 0, -1), shares, strict=True):
+        room = max(0, (count - len(items)) // left - len(share))  # workers get as many tests each, in this order
+        items += share + short[:room]
+        del short[:room]
+    items += short
 
-    def is_short(item: pytest.Item) -> bool:
-        limit = item.get_closest_marker("timeout")
-        return limit is None or float(limit.args[0]) < LONG
 
-    items.sort(key=is_short)
+def _sum(items: list[pytest.Item]) -> int:
+    return sum(map(_weight, items))
+
+
+def _weight(item: pytest.Item) -> int:
+    """About how many seconds it may take, 0 for few."""
+    limit = item.get_closest_marker("timeout")
+    if limit is not None and float(limit.args[0]) >= LONG:
+        return 100
+    heavy = not HEAVY.isdisjoint(getattr(item, "fixturenames", ()))
+    return 10 if heavy else 3 * ("e2e" in item.path.parts)
