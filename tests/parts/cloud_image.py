@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,11 @@ def require_programs() -> None:
         pytest.skip(f"machines need {', '.join(lacking)}")
 
 
-def disk() -> Path:
-    """The tar archive of the disk."""
+def disk(packages: Sequence[str] = PACKAGES, without: Sequence[str] = WITHOUT) -> Path:
+    """The tar archive of the disk; of one with other packages, and without other files of theirs."""
     command = [
-        "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-        f"--customize-hook=rm -rf {' '.join(f'$1{path}' for path in WITHOUT)}", RELEASE,
+        "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
+        f"--customize-hook=rm -rf {' '.join(f'$1{path}' for path in without)}", RELEASE,
     ]  # fmt: skip
     digest = hashlib.sha256(repr(command).encode()).hexdigest()[:16]
     target = cache() / f"machine-{digest}.tar"
