@@ -99,7 +99,11 @@ class Execution(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """End whatever the job started and has not ended, at once, and free what `start` took. Idempotent."""
+        """End whatever the job started and has not ended, at once, and free what `start` took. Idempotent.
+
+        It is called again when nobody waits for the attempt any more: what takes time, and is of no use to the next
+        job, may go on between the two.
+        """
 
     def cause(self) -> str | None:
         """Why it ended with its exit code, for people, when the executor knows more than that: `out of memory`."""

@@ -27,6 +27,8 @@ MUCH: Final = 1 << 20
 PAUSE_SHARE: Final = 25
 """Seconds between looks: one part in 25 of the time that has passed, so that a short run is not waited for in vain,
 within bounds. A look that takes long is followed by a longer pause, so that watching stays cheap."""
+REST: Final = 0.5
+"""Seconds that such a pause takes at most: somebody waits for what comes next."""
 REPAIR_PAUSE: Final = 1.0
 """Seconds between checks that the run's machine is alive."""
 DISTANT_REPAIR_PAUSE: Final = 5.0
@@ -157,7 +159,8 @@ class _Looks:
             if self._view.finished:
                 return
             now = time.monotonic()
-            pause = max(min(max((now - began) / PAUSE_SHARE, SHORTEST_PAUSE), LONGEST_PAUSE), 4 * (now - started))
+            usual = min(max((now - began) / PAUSE_SHARE, SHORTEST_PAUSE), LONGEST_PAUSE)
+            pause = max(usual, min(4 * (now - started), REST))
             time.sleep(SHORTEST_PAUSE if self._came > MUCH else pause)
 
     def close(self) -> None:

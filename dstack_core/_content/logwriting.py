@@ -1,9 +1,10 @@
 """Writing a log: see `logs` for what is stored.
 
 Output is sent by a thread: some milliseconds after it was written if the store's objects can grow (50 ms after what was
-sent before it, at the soonest), and in segments of about a second otherwise. While the store fails, output waits in a
-file on this machine's disk and sending is tried again; what was sent is recognised by its place, so that nothing is
-stored twice. The thread starts with the first output: a job that prints nothing costs one write, of the end marker.
+sent before it, at the soonest), and in segments of about a second otherwise, the first one as soon as it comes. While
+the store fails, output waits in a file on this machine's disk and sending is tried again; what was sent is recognised
+by its place, so that nothing is stored twice. The thread starts with the first output: a job that prints nothing costs
+one write, of the end marker.
 """
 
 from __future__ import annotations
@@ -216,12 +217,14 @@ class _Segments:
         self._store = store
         self._prefix = prefix
         self._number = 1
+        self._sent = time.monotonic() - self.delay
 
     def pause(self) -> float:
-        """As `_Growing.pause`. Each sending is an object, and may cost money."""
-        return self.delay
+        """As `_Growing.pause`. Each sending is an object, and may cost money; but for the first people wait."""
+        return max(_SOON, self._sent + self.delay - time.monotonic())
 
     def send(self, data: bytes, last: bool) -> None:
+        self._sent = time.monotonic()
         key = segment_key(self._prefix, self._number)
         try:
             self._store.write(key, data, ABSENT)

@@ -16,7 +16,7 @@ from dstack_core._engine.engine import Engine
 from dstack_core._engine.settle import Tell, end_unstarted, settle
 from dstack_core._engine.upkeep import look_after
 from dstack_core._engine.view import RunView
-from dstack_core._ledger.machines import count_machines
+from dstack_core._ledger.machines import machine_keys
 from dstack_core._ledger.records import MachineRecord
 from dstack_core.errors import CapacityError
 
@@ -40,8 +40,8 @@ def advance(engine: Engine, view: RunView) -> None:
     if view.finished:
         return
     # Counted before anything is looked at: who launches a machine names it by this number, and only one can.
-    number = count_machines(engine.store, view.run.name)
-    view.machines = known = look_after(engine, view)
+    keys = machine_keys(engine.store, view.run.name)
+    view.machines = known = look_after(engine, view, keys)
     keep_to_budget(view, known, time.time())
     settle(view, engine.tell)
     if view.finished:
@@ -54,7 +54,7 @@ def advance(engine: Engine, view: RunView) -> None:
     if reason:
         _give_up(view, engine.tell, reason)
         return
-    _launch_missing(engine, view, live, limit, number)
+    _launch_missing(engine, view, live, limit, len(keys))
 
 
 def _launch_missing(engine: Engine, view: RunView, live: list[MachineRecord], limit: int | None, number: int) -> None:

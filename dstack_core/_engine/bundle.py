@@ -11,12 +11,13 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dstack_core._ledger import documents
 from dstack_core._ledger.marks import saving
 from dstack_core.artifact_store import ABSENT, ArtifactStore, SupportsLinks
-from dstack_core.errors import ConflictError, InputError, NotFoundError
+from dstack_core.errors import ConflictError, InputError, NotFoundError, StoreError
 from dstack_core.home import dstack_home
 from dstack_core.models import Bundle
 
@@ -68,7 +69,7 @@ def linked(store: SupportsLinks, bundle: Bundle) -> Bundle:
 
 def touch(store: ArtifactStore, digest: str) -> None:
     """Note that a bundle is used, so that `gc` leaves it."""
-    key, now = f"{PREFIX}{digest}/used", time.time()
+    key, now = _used(digest), time.time()
     try:
         documents.update(store, Use, key, lambda use: Use(now) if now - use.time > _FRESH else None)
     except NotFoundError:
@@ -88,18 +89,42 @@ def bundles_in_use(store: ArtifactStore) -> set[str]:
 
 
 def _stored(store: ArtifactStore, parts: Sequence[Part]) -> tuple[str, int]:
-    import hashlib
-
     from dstack_core._engine.wheels import archive
 
-    data = archive(parts, dstack_home() / "cache" / "bundles")
-    digest = hashlib.sha256(data).hexdigest()
+    kept = archive(parts, dstack_home() / "cache" / "bundles")
+    digest, size = kept.stem.rpartition("-")[2], kept.stat().st_size
+    if _is_safe(store, digest) and store.exists(_archive(digest)):
+        return digest, size  # without a byte of it read
     with saving(store, "what machines start from"):
         touch(store, digest)
         if not store.exists(_archive(digest)):
             with contextlib.suppress(ConflictError):
-                store.write(_archive(digest), data, ABSENT)
-    return digest, len(data)
+                store.write(_archive(digest), _checked(kept, digest), ABSENT)
+    return digest, size
+
+
+def _is_safe(store: ArtifactStore, digest: str) -> bool:
+    """Whether no `gc` takes it before its next use is noted, whatever the clocks say: it was used a short while ago."""
+    try:
+        used = documents.read(store, Use, _used(digest)).value.time
+    except (NotFoundError, documents.DamagedError):
+        return False
+    return time.time() - used < _FRESH
+
+
+def _checked(kept: Path, digest: str) -> bytes:
+    """Raises StoreError: it is not what it was. The next time, it is made anew."""
+    import hashlib
+
+    data = kept.read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        kept.unlink()
+        raise StoreError(f"{kept} is damaged", hint="run it again")
+    return data
+
+
+def _used(digest: str) -> str:
+    return f"{PREFIX}{digest}/used"
 
 
 def _archive(digest: str) -> str:

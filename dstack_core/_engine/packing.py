@@ -16,6 +16,10 @@ from dstack_core._engine.installed import canonical
 ANY: Final = "any"
 _ONE_PYTHON: Final = re.compile(r"cp3\d+")
 _LEVEL: Final = 6
+_NOT_RUN: Final = (".pyi", ".c", ".h", ".pxd", ".pyx", "/py.typed")
+"""What compilers and type checkers read."""
+_TOLD: Final = ("METADATA", "entry_points.txt")
+"""What programs ask about an installed distribution: its version, its needs, its plugins."""
 
 
 def archive_of(wheels: Sequence[Path], pythons: Sequence[str], spared: Callable[[str, str], bool]) -> bytes:
@@ -44,8 +48,16 @@ def _files(wheel: Path, spared: Callable[[str, str], bool]) -> Iterator[tuple[st
     name = canonical(wheel.name.partition("-")[0])
     with zipfile.ZipFile(wheel) as archive:
         for path in archive.namelist():
-            if not path.endswith("/") and not spared(name, _source(path)):
+            if _is_run(path) and not spared(name, _source(path)):
                 yield path, archive.read(path)
+
+
+def _is_run(path: str) -> bool:
+    """Whether a program may want it: each file takes its time to make."""
+    folder, _, file = path.rpartition("/")
+    if folder.partition("/")[0].endswith(".dist-info"):
+        return file in _TOLD
+    return bool(file) and not path.endswith(_NOT_RUN)
 
 
 def _source(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -23,9 +24,9 @@ DISTANT_BOOT: Final = 120.0
 asked for one offer after the other, and takes its time to answer and to know what it answered."""
 
 
-def look_after(engine: Engine, view: RunView) -> list[MachineRecord]:
-    """The records of the run's machines, as they are after that; those not to count on are `gone`."""
-    return [_checked(engine, view, document.value) for document in machines(engine.store, view.run.name)]
+def look_after(engine: Engine, view: RunView, keys: Sequence[str]) -> list[MachineRecord]:
+    """The records of the run's machines, by their keys, as they are after that; those not to count on are `gone`."""
+    return [_checked(engine, view, document.value) for document in machines(engine.store, view.run.name, keys)]
 
 
 def _checked(engine: Engine, view: RunView, machine: MachineRecord) -> MachineRecord:

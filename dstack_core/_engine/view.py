@@ -50,7 +50,7 @@ class RunView:
         self._stamps: dict[str, str] = {}
         reused = {job.name: "reused" for job in self.plan.jobs if job.decision == REUSE}
         self.progress = Progress({job.name: job.deps for job in self.plan.jobs}, reused)
-        self.refresh()
+        self._refresh_jobs()
 
     @functools.cached_property
     def load_paths(self) -> LoadPaths:
@@ -69,9 +69,12 @@ class RunView:
         """Whether the run's last status is recorded."""
         return self.run.status in FINISHED
 
-    def refresh(self) -> list[str]:
-        """Read what changed; the names of the jobs that did."""
+    def refresh(self, *, jobs: bool = True) -> list[str]:
+        """Read what changed; the names of the jobs that did. Without `jobs`, only the run's own record is read."""
         self.document = read_run(self.store, self.run.name)
+        return self._refresh_jobs() if jobs else []
+
+    def _refresh_jobs(self) -> list[str]:
         changed = []
         for info in self.store.list(job_prefix(self.run.name)):
             if self._stamps.get(info.key) != info.stamp:

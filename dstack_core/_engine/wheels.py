@@ -37,11 +37,14 @@ PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13")
 PLATFORMS: Final = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 NEWEST: Final = 3
 """Archives that are kept."""
-_FORMAT: Final = 4
+_FORMAT: Final = 5
 
 
-def archive(parts: Sequence[Part], cache: Path) -> bytes:
-    """The archive (`.tar`) with these parts and all that they need; made once, then kept in `cache`.
+def archive(parts: Sequence[Part], cache: Path) -> Path:
+    """The archive with these parts and all that they need; made once, then kept in `cache`.
+
+    Returns:
+        A file in `cache`, whose name ends with the archive's digest: `<what it was made of>-<sha256>.tar`.
 
     Raises:
         InputError: something that is installed cannot be packed, or built.
@@ -49,24 +52,26 @@ def archive(parts: Sequence[Part], cache: Path) -> bytes:
     wanted = needed([part.distribution for part in parts])
     names = sorted(f"{part.distribution} {part.name}" for part in parts)
     about = "\n".join([str(_FORMAT), sys.version, platform.machine(), *names, *(one.stamp for one in wanted)])
-    kept = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.tar"
+    name = hashlib.sha256(about.encode()).hexdigest()[:32]
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two who need it at once, one makes it
-        if not kept.exists():
+        kept = next(cache.glob(f"{name}-*.tar"), None)
+        if kept is None:
             shelf = Shelf(cache / "wheels")
             wheels, pythons = _collect(wanted, shelf)
-            _write(kept, archive_of([*wheels, *compiled(wheels, shelf)], pythons, Spared(parts)))
+            data = archive_of([*wheels, *compiled(wheels, shelf)], pythons, Spared(parts))
+            kept = _write(cache / f"{name}-{hashlib.sha256(data).hexdigest()}.tar", data)
             shelf.tidy()
             for old in sorted(cache.glob("*.tar*"), key=lambda path: path.stat().st_mtime)[:-NEWEST]:
                 old.unlink()
-        return kept.read_bytes()
+        return kept
 
 
-def _write(target: Path, data: bytes) -> None:
+def _write(target: Path, data: bytes) -> Path:
     draft = target.with_suffix(".new")
     draft.write_bytes(data)
-    draft.replace(target)
+    return draft.replace(target)
 
 
 def _collect(wanted: Sequence[Installed], shelf: Shelf) -> tuple[list[Path], list[str]]:

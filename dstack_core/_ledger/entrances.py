@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dstack_core._ledger import documents
 from dstack_core._ledger.keys import segment
+from dstack_core._ledger.records import FINISHED, RunRecord
+from dstack_core._ledger.runs import run_key
 from dstack_core.artifact_store import ABSENT, ArtifactStore
 from dstack_core.errors import ConflictError, NotFoundError
 
@@ -70,10 +72,19 @@ def find_entrance(store: ArtifactStore, run: str, machine: str) -> Entrance | No
 
 
 def admit(store: ArtifactStore, run: str, public_key: str) -> None:
-    """Let the owner of a key come to the run's machines."""
+    """Let the owner of a key come to the run's machines, which hear of it by the run's record: they read that anyway.
+
+    Who dies before that is written is let in when they look for keys, now and then.
+    """
     key = public_key.strip()
     with contextlib.suppress(ConflictError):  # admitted already
         store.write(f"{_prefix(run)}{hashlib.sha256(key.encode()).hexdigest()[:32]}", key.encode(), ABSENT)
+        with contextlib.suppress(NotFoundError):
+            documents.update(store, RunRecord, run_key(run), _called)
+
+
+def _called(run: RunRecord) -> RunRecord | None:
+    return None if run.status in FINISHED else replace(run, callers=run.callers + 1)
 
 
 def admitted(store: ArtifactStore, run: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace as changed
 from typing import Final
 
@@ -38,9 +38,9 @@ def report_key(run: str, machine: str) -> str:
     return f"runs/{segment(run)}/said/{machine}"
 
 
-def count_machines(store: ArtifactStore, run: str) -> int:
-    """How many machines were ever intended for the run; the number of the next one."""
-    return sum(1 for _ in store.list(machine_prefix(run)))
+def machine_keys(store: ArtifactStore, run: str) -> list[str]:
+    """Keys of the records of all machines that were ever intended for the run. Their count is the next one's number."""
+    return [info.key for info in store.list(machine_prefix(run))]
 
 
 def intend(store: ArtifactStore, run: str, offer: Offer, number: int, now: float) -> Document[MachineRecord]:
@@ -53,11 +53,12 @@ def record(store: ArtifactStore, machine: MachineRecord) -> Document[MachineReco
     return documents.create(store, machine_key(machine.run, machine.id), machine)
 
 
-def machines(store: ArtifactStore, run: str) -> Iterator[Document[MachineRecord]]:
-    """The records of the run's machines. A damaged one is told to the log, and only its machine's id is known."""
-    for info in list(store.list(machine_prefix(run))):
+def machines(store: ArtifactStore, run: str, keys: Sequence[str] | None = None) -> Iterator[Document[MachineRecord]]:
+    """The records of the run's machines, or those of `keys`. A damaged one is told to the log, and only its machine's
+    id is known."""
+    for key in machine_keys(store, run) if keys is None else keys:
         try:
-            yield documents.read(store, MachineRecord, info.key)
+            yield documents.read(store, MachineRecord, key)
         except DamagedError as damage:
             yield from _by_its_jobs(store, run, damage)
 
@@ -96,16 +97,26 @@ def register(store: ArtifactStore, run: str, machine: str) -> MachineRecord:
         raise ConflictError(f"the run {run} was removed before the runner of {machine} came up") from None
 
 
-def beat(store: ArtifactStore, run: str, machine: str) -> None:
-    """Give a sign of life. Raises ConflictError when the machine was given up, StoreError."""
+def beat(
+    store: ArtifactStore, run: str, machine: str, last: Document[MachineRecord] | None = None
+) -> Document[MachineRecord]:
+    """Give a sign of life. `last`: what the one before returned; then the record is not read, unless it has changed.
+
+    Raises:
+        ConflictError: the machine was given up, or the run was removed.
+        StoreError
+    """
 
     def again(record: MachineRecord) -> MachineRecord:
         if record.status == "gone":
             raise ConflictError(f"machine {machine} was given up")
         return changed(record, beats=record.beats + 1)
 
+    if last is not None:
+        with contextlib.suppress(ConflictError):
+            return documents.replace(store, last, again(last.value))
     try:
-        documents.update(store, MachineRecord, machine_key(run, machine), again)
+        return documents.update(store, MachineRecord, machine_key(run, machine), again)
     except NotFoundError:
         raise ConflictError(f"the run {run} was removed") from None
 

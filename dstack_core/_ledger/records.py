@@ -21,7 +21,8 @@ CLAIMED: Final = frozenset({"downloading", "running", "uploading", "stopping", "
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run. Written first, then changed only to ask for its end (`desired`) and to record its end.
+    """One run. Written first, then changed only to ask for its end (`desired`), to record its end, and to tell its
+    machines that somebody wants to come to them.
 
     Attributes:
         plan: digest of the plan's object: jobs, specs, snapshot; it never changes.
@@ -33,6 +34,7 @@ class RunRecord:
             another run.
         budget: USD after which it is stopped; None: never.
         reason: why it was told to end, if it was not a user who did.
+        callers: how often a key was left for its machines.
     """
 
     name: str
@@ -54,6 +56,7 @@ class RunRecord:
     cost: float = 0.0
     budget: float | None = None
     reason: str | None = None
+    callers: int = 0
 
 
 @dataclass(frozen=True)

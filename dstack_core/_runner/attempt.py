@@ -34,7 +34,7 @@ from dstack_core._runner.task import Values, fill_task
 from dstack_core._runner.transfer import Transfer
 from dstack_core._runner.workspace import Workspace
 from dstack_core.errors import ConflictError, DstackError, StoreError
-from dstack_core.executor import LostError
+from dstack_core.executor import Execution, LostError
 from dstack_core.models import Artifact
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class JobAttempt:
         self._phases: dict[str, float] = {}
         self._image_digest: str | None = None
         self._workspace: Workspace | None = None
+        self._execution: Execution | None = None
+        self._marks = contextlib.ExitStack()
         self._observation = Observation(job.spec, host.plan.watched[job.watched])
 
     def run(self) -> Document[JobRecord]:
@@ -74,10 +76,6 @@ class JobAttempt:
         Raises:
             ConflictError: somebody else has the job, from the start or since this runner was taken for dead.
         """
-        with contextlib.ExitStack() as self._marks:
-            return self._run()
-
-    def _run(self) -> Document[JobRecord]:
         self._state.claim()
         number = self._state.attempt.number
         workspace = self._workspace = Workspace(self._host.work / short(self._job.name, number), self._job.spec)
@@ -101,6 +99,18 @@ class JobAttempt:
 
     def remember(self) -> None:
         """Leave the trace of a success, for reuse. After `run`, however it ended."""
+        with self._marks:  # a record refers to what was saved, or never will
+            self._trace()
+
+    def leave(self) -> None:
+        """What nobody waits for: the end of the workspace, and of what the executor has left."""
+        forget_token(label(self._host.machine.id, self._job.name, self._state.attempt.number))
+        if self._execution:
+            self._execution.close()
+        if self._workspace:
+            self._workspace.remove()
+
+    def _trace(self) -> None:
         record = self._state.record
         if record.status == "done":
             last = record.attempts[-1]
@@ -122,12 +132,6 @@ class JobAttempt:
                 ),
             )
 
-    def leave(self) -> None:
-        """What nobody waits for: the end of the workspace."""
-        forget_token(label(self._host.machine.id, self._job.name, self._state.attempt.number))
-        if self._workspace:
-            self._workspace.remove()
-
     def _execute(self, workspace: Workspace, values: Values, log: LogWriter, saver: Saver) -> Ending:
         with self._phase("prepare"):
             inputs = self._restored()
@@ -142,7 +146,7 @@ class JobAttempt:
                 task = fill_task(self._job, workspace, values, self._share, output, self._host.spare, progress)
                 executor = self._host.executor(self._job.spec.executor)
                 self._observation.begin(workspace, self._host.code, overlay(self._inputs), executor)
-                execution = executor.start(task)
+                execution = self._execution = executor.start(task)
                 self._image_digest = execution.image_digest
             output.started()
             with self._phase("run"):

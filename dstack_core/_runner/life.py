@@ -22,6 +22,10 @@ LONGEST: Final = 30.0
 """Seconds between two signs of life; a quarter of the lease, if that is shorter."""
 
 
+TOUCH: Final = 3600.0
+"""Seconds between two notes that the bundle is used; it is kept for much longer."""
+
+
 def extend_life(lease: float) -> None:
     """By so many seconds from now: what the machine was told before counts until the new word is there as a whole."""
     file = Path(os.environ[LIFE])
@@ -59,13 +63,17 @@ class Life:
 
     def _live(self) -> None:
         last = time.monotonic()
+        touched: float | None = None
+        document = None
         while not self._stopped.is_set():
             now = time.monotonic()
             try:
-                beat(self._store, self._run, self._machine)
+                document = beat(self._store, self._run, self._machine, document)
                 extend_life(self.lease)
                 last = now
-                self._touch_bundle()
+                if touched is None or now - touched > TOUCH:
+                    self._touch_bundle()
+                    touched = now
             except ConflictError as error:
                 self._lost(str(error))
                 return

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dstack_core._engine.engine import Engine
+from dstack_core._engine.view import RunView
 from dstack_core._runner.life import Life
 from dstack_core._runner.reception import Reception
 from dstack_core._runner.relay import Relay
@@ -26,16 +27,18 @@ class Outpost:
     """Keeps the machine alive, has other machines launched, lets people in, and heeds the notice of its end.
 
     Args:
+        view: of the runner, which keeps it up to date.
         interrupt: called when the machine is to do nothing more.
     """
 
-    def __init__(self, engine: Engine, run: str, machine: str, interrupt: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, view: RunView, machine: str, interrupt: Callable[[], None]) -> None:
+        run = view.run.name
         self._interrupt = interrupt
         self._cut_off = False
         self._stopped = threading.Event()
-        self.relay = Relay(engine, run)
+        self.relay = Relay(engine, run, machine)
         self._life = Life(engine.store, run, machine, self._lost)
-        self._reception = Reception(engine.store, run, machine, engine.remote.name)
+        self._reception = Reception(engine.store, run, machine, engine.remote.name, lambda: view.run.callers)
         if isinstance(engine.backend, SupportsNotice):
             threading.Thread(target=self._heed, args=(engine.backend,), name="notice", daemon=True).start()
 

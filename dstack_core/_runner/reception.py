@@ -6,6 +6,8 @@ import getpass
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Final
 
 from dstack_core._ledger.entrances import Entrance, admitted, announce, public_key
@@ -14,8 +16,12 @@ from dstack_core.artifact_store import ArtifactStore
 from dstack_core.errors import DstackError
 from dstack_core.home import dstack_home
 
-LOOK: Final = 5.0
-"""Seconds between two looks for keys, each of which is one listing."""
+LOOK: Final = 0.5
+"""Seconds between two looks at whether somebody has called, and whether the server runs: neither asks the store."""
+REST: Final = 5.0
+"""Seconds after a look that failed."""
+SELDOM: Final = 60.0
+"""Seconds between two looks for keys, each of which is one listing, if nobody has called."""
 
 
 class Reception:
@@ -23,15 +29,19 @@ class Reception:
 
     Args:
         remote: what this machine calls the remote.
+        called: how often keys were left, as far as the runner knows.
     """
 
-    def __init__(self, store: ArtifactStore, run: str, machine: str, remote: str) -> None:
+    def __init__(self, store: ArtifactStore, run: str, machine: str, remote: str, called: Callable[[], int]) -> None:
         self._store = store
         self._run = run
         self._machine = machine
         self._remote = remote
         self._user = getpass.getuser()
         self._sshd = Sshd(dstack_home() / "ssh", self._user)
+        self._called = called
+        self._heard = -1
+        self._looked = 0.0
         self._keys: frozenset[str] = frozenset()
         self._announced: Entrance | None = None
         self._said = ""
@@ -47,24 +57,32 @@ class Reception:
     def _watch(self) -> None:
         try:
             while not self._stopped.is_set():
+                pause = LOOK
                 try:
                     self._look()
                 except (DstackError, OSError, subprocess.SubprocessError) as error:  # the jobs run on without it
                     self._say(str(error))
-                self._stopped.wait(LOOK)
+                    pause = REST
+                self._stopped.wait(pause)
         finally:
             self._sshd.stop()
 
     def _look(self) -> None:
+        called = self._called()
+        if called != self._heard or time.monotonic() - self._looked > SELDOM:
+            self._look_for_keys()
+            self._heard, self._looked = called, time.monotonic()
+        if self._keys and not self._sshd.runs:
+            self._sshd.start()
+        if self._sshd.runs:
+            self._announce()
+
+    def _look_for_keys(self) -> None:
         keys = admitted(self._store, self._run)
         if keys != self._keys:
             found = [key for name in sorted(keys) if (key := public_key(self._store, name))]
             self._sshd.admit(found)
             self._keys = keys
-        if self._keys and not self._sshd.runs:
-            self._sshd.start()
-        if self._sshd.runs:
-            self._announce()
 
     def _announce(self) -> None:
         home, python = str(dstack_home()), sys.executable

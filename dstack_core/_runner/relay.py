@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -13,7 +14,9 @@ from dstack_core._engine.view import RunView
 from dstack_core.errors import CapacityError, DstackError, StoreError
 
 USUAL: Final = 15.0
-"""Seconds between two looks at the run's other machines."""
+"""Seconds between two looks at the run's other machines, and at what they all have cost, if that is limited."""
+CALM: Final = 60.0
+"""The same while there is neither."""
 SHORTEST: Final = 3.0
 """The same while there is work that this machine cannot do."""
 PATIENCE: Final = 300.0
@@ -21,11 +24,17 @@ PATIENCE: Final = 300.0
 
 
 class Relay:
-    """Brings the run forward beside the runner, with a view of its own."""
+    """Brings the run forward beside the runner, with a view of its own.
 
-    def __init__(self, engine: Engine, run: str) -> None:
+    Attributes:
+        alone: whether the run had no other machine at the last look.
+    """
+
+    def __init__(self, engine: Engine, run: str, machine: str) -> None:
         self._engine = engine
-        self._view = RunView(engine.store, run)
+        self._run = run
+        self._machine = machine
+        self.alone = False
         self._wanted = threading.Event()
         self._stopped = threading.Event()
         self._said = ""
@@ -48,15 +57,25 @@ class Relay:
 
     def _watch(self) -> None:
         while not self._stopped.wait(SHORTEST):
-            self._wanted.wait(USUAL - SHORTEST)
+            self._wanted.wait(self._pause() - SHORTEST)
             if not self._stopped.is_set():
                 self._wanted.clear()
                 self._advanced()
+
+    @functools.cached_property
+    def _view(self) -> RunView:
+        """Read by the thread that needs it: the first job does not wait for that."""
+        return RunView(self._engine.store, self._run)
+
+    def _pause(self) -> float:
+        return CALM if self.alone and self._view.run.budget is None else USUAL
 
     def _advanced(self) -> bool:
         """Whether there is no use in trying again."""
         try:
             advance(self._engine, self._view)
+            machines = self._view.machines or ()
+            self.alone = all(one.status == "gone" or one.id == self._machine for one in machines)
         except (CapacityError, StoreError) as error:
             self._say(error)
             return False

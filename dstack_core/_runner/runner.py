@@ -30,6 +30,8 @@ from dstack_core.models import JobEvent, RunEvent
 
 LOOK: Final = 0.2
 """Seconds between looks at the run's record for a wish to stop, and at jobs that other runners do."""
+CALM: Final = 10.0
+"""The same between looks at jobs, when it works and there is no other runner: only commands write to them then."""
 OUTAGE: Final = 30.0
 """Seconds for which a runner that has nothing else to do waits for a store that fails."""
 
@@ -39,6 +41,7 @@ class Runner:
 
     Attributes:
         interrupted: set when the machine is to do nothing more.
+        alone: whether the run has no other machine, as far as is known.
         elsewhere: told, again and again, that there is work for which this machine is not the right one.
         patience: seconds for which it waits for jobs while another machine of the run works; None: as long as any may
             come. The last machine stays: who else would see that a job is ready?
@@ -57,8 +60,9 @@ class Runner:
         self._remembering = 0
         self._threads: list[threading.Thread] = []
         self._crash: BaseException | None = None
-        self._looked = time.monotonic()
+        self._looked = self._looked_at_jobs = time.monotonic()
         self.interrupted = False
+        self.alone: Callable[[], bool] = lambda: False
         self.elsewhere: Callable[[], None] | None = None
         self.patience: float | None = None
         self.look = LOOK
@@ -95,11 +99,20 @@ class Runner:
         self._start_ready()
         if not self._running and (self.interrupted or self._view.finished or not self._has_future() or self._idles()):
             return True
-        self._wait(self.look)
-        if time.monotonic() - self._looked > self.look:
-            self._view.refresh()
-            self._looked = time.monotonic()
+        if time.monotonic() - self._looked > self.look:  # after what could be begun: a free machine waits for nothing
+            self._look_around()
+        else:
+            self._wait(self.look)
         return False
+
+    def _look_around(self) -> None:
+        """Read what others wrote: what is wished, and, if anybody else is at work on the run, about its jobs."""
+        now = time.monotonic()
+        jobs = not (self._running and self.alone() and now - self._looked_at_jobs < CALM)
+        self._view.refresh(jobs=jobs)
+        self._looked = time.monotonic()
+        if jobs:
+            self._looked_at_jobs = self._looked
 
     def _endure(self, error: StoreError) -> None:
         """Wait a little for the store to recover. Raises `error` when nothing runs and it has lasted too long."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import resource
 import signal
 import sys
+import threading
 import time
 
 from dstack_core._engine.engine import Engine
@@ -17,7 +19,7 @@ from dstack_core._ledger.machines import gone, register
 from dstack_core._plugins.registry import Plugins
 from dstack_core._runner.host import LIFE, Host
 from dstack_core._runner.runner import Runner
-from dstack_core.errors import ConflictError, PluginError
+from dstack_core.errors import ConflictError, DstackError, PluginError
 from dstack_core.home import dstack_home
 from dstack_core.models import RunEvent
 
@@ -32,9 +34,9 @@ def serve(run: str, machine: str, remote_name: str) -> tuple[str, str] | None:
         record = register(store, run, machine)
     except ConflictError:
         return None
+    executors = Executors(plugins, remote)
     view = RunView(store, run)
     observers = plugins.observers()
-    executors = Executors(plugins, remote)
     host = Host(
         store=store,
         run=view.run,
@@ -60,8 +62,11 @@ def serve(run: str, machine: str, remote_name: str) -> tuple[str, str] | None:
 
         backend = plugins.backend(remote.backend, remote.settings_of(remote.backend))
         engine = Engine(store, backend, remote, executors, runner.tell, launches=remote.limits.machines_launch)
-        outpost = Outpost(engine, run, machine, interrupt)
+        outpost = Outpost(engine, view, machine, interrupt)
+        runner.alone = lambda: outpost.relay.alone
         runner.elsewhere, runner.patience, runner.look = outpost.relay.wanted, PATIENCE, LOOK
+        # Beside what the first job asks of a store that is far away.
+        threading.Thread(target=_warm_up, args=(executors, remote.container_executor), daemon=True).start()
     observers.run_started(RunEvent(run, view.run.workflow, view.status(), time.time()))
     runner.run()
     if outpost:
@@ -77,6 +82,12 @@ def serve(run: str, machine: str, remote_name: str) -> tuple[str, str] | None:
     from dstack_core._runner.standby import Standby
 
     return Standby(store, record, lambda: runner.interrupted).wait(remote.limits.idle)
+
+
+def _warm_up(executors: Executors, name: str | None) -> None:
+    """Import what the first job will need, and have it say what it says of itself: an engine is asked for that."""
+    with contextlib.suppress(DstackError):  # which the job will be told
+        _ = executors.get(name).in_place
 
 
 def _blame(plugins: Plugins, error: BaseException) -> PluginError | None:

@@ -28,7 +28,8 @@ from dstack_core._engine.parts import Part, Spared, core
 from dstack_core._engine.remote import Remote
 from dstack_core._ledger import documents
 from dstack_core._plugins.registry import Plugins
-from dstack_core.errors import InputError
+from dstack_core.errors import InputError, StoreError
+from dstack_core.home import dstack_home
 
 HERE = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 
@@ -128,6 +129,25 @@ def test_the_same_is_stored_once(linked):
     stamps = {info.key: info.stamp for info in linked.list("bundles/")}
     assert stored_bundle(linked, [Part("pluggy")]) == first
     assert {info.key: info.stamp for info in linked.list("bundles/")} == stamps
+
+
+def test_what_is_stored_and_in_use_is_neither_read_nor_marked_again(linked, monkeypatch):
+    first = stored_bundle(linked, [Part("pluggy")])
+    monkeypatch.setattr(linked, "write", None)
+    monkeypatch.setattr(linked, "delete", None)
+    monkeypatch.setattr(Path, "read_bytes", None)
+    assert stored_bundle(linked, [Part("pluggy")]) == first
+
+
+def test_a_copy_that_was_damaged_here_is_not_stored_but_made_anew(linked):
+    first = stored_bundle(linked, [Part("pluggy")])
+    for info in list(linked.list("bundles/")):
+        linked.delete(info.key)
+    (kept,) = (dstack_home() / "cache" / "bundles").glob("*.tar")
+    kept.write_bytes(bytes(first.size))
+    with pytest.raises(StoreError, match="is damaged"):
+        stored_bundle(linked, [Part("pluggy")])
+    assert stored_bundle(linked, [Part("pluggy")]) == first
 
 
 def test_gc_leaves_it_until_it_was_not_used_for_a_day(linked):

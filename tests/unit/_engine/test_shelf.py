@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 
@@ -40,8 +41,10 @@ def test_what_was_not_used_for_long_goes(tmp_path):
 
 def test_an_archive_of_parts_that_are_there_needs_no_pip(tmp_path, monkeypatch):
     parts = [Part("pyyaml"), Part("dstack-provider-bash")]
-    first = wheels.archive(parts, tmp_path)
+    first = wheels.archive(parts, tmp_path).read_bytes()
     for path in tmp_path.glob("*.tar"):
         path.unlink()
     monkeypatch.setattr("sys.executable", "/bin/false")
-    assert wheels.archive(parts, tmp_path) == first
+    made = wheels.archive(parts, tmp_path)
+    assert made.read_bytes() == first
+    assert made.stem.endswith(hashlib.sha256(first).hexdigest())

@@ -6,6 +6,8 @@ import pytest
 from dstack_local.store import FolderStore
 
 from dstack_core._ledger.entrances import Entrance, admit, admitted, announce, find_entrance, public_key
+from dstack_core._ledger.records import RunRecord
+from dstack_core._ledger.runs import create_run, finish_run, read_run
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7L5lMYz3C0v3oVq2PyLr6W0m0jYcT6Qw9U0aJ5b1Zx"
 
@@ -50,3 +52,15 @@ def test_where_a_machine_is_entered_may_change(store):
     there = Entrance("0-ab", 2223, KEY, "root", "/var/lib/dstack", "/usr/bin/python3", "team")
     announce(store, "r", there)
     assert find_entrance(store, "r", "0-ab") == there
+
+
+def test_the_runs_record_tells_its_machines_of_each_new_key_while_it_runs(store):
+    draft = RunRecord("", "me/x", "me", "work", "0" * 64, 1000.0, "team")
+    run = create_run(store, draft).value.name
+    for comment in ("ann", "ann", "bob"):
+        admit(store, run, f"{KEY} {comment}")
+    assert read_run(store, run).value.callers == 2
+    finish_run(store, run, "done", 0, 2000.0)
+    admit(store, run, f"{KEY} carol")
+    assert len(admitted(store, run)) == 3
+    assert read_run(store, run).value.callers == 2

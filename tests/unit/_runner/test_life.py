@@ -10,6 +10,7 @@ from dstack_local.store import FolderStore
 
 from dstack_core._ledger.machines import gone, intend, machines
 from dstack_core._runner.life import Life
+from dstack_core.artifact_store import ANY
 from dstack_core.errors import StoreError
 from dstack_core.models import Offer
 from dstack_core.testing.waiting import until
@@ -21,9 +22,16 @@ class Unsteady(FolderStore):
     out_of_reach = False
 
     def read(self, key, start=0, length=None):
+        self._reach()
+        return super().read(key, start, length)
+
+    def write(self, key, data, expect=ANY):
+        self._reach()
+        return super().write(key, data, expect)
+
+    def _reach(self):
         if self.out_of_reach:
             raise StoreError("no route to it")
-        return super().read(key, start, length)
 
 
 @pytest.fixture

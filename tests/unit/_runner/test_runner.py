@@ -13,13 +13,14 @@ from dstack_core._content.saving import save_tree
 from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import intend, register
 from dstack_core._ledger.records import RunRecord
-from dstack_core._ledger.runs import create_run, read_job, write_plan
+from dstack_core._ledger.runs import ask_to_end, create_run, read_job, write_plan
 from dstack_core._ledger.traces import Watched
 from dstack_core._plan.job import PlannedJob, RunPlan
 from dstack_core._runner.host import Host
 from dstack_core._runner.runner import Runner
 from dstack_core.codec import dumps
 from dstack_core.models import JobSpec, Offer, Retry
+from dstack_core.testing.waiting import until
 
 BY = 30.0
 """Seconds by which everything here has happened, on a machine that is very busy."""
@@ -92,3 +93,43 @@ def test_an_end_that_is_read_before_it_is_told_starts_one_next_attempt(tmp_path,
     assert store.late
     attempts = read_job(store, run, "work").value.attempts
     assert [attempt.status for attempt in attempts] == ["failed", "done"]
+
+
+class Noting(FolderStore):
+    """A store that notes what is listed."""
+
+    def __init__(self, folder) -> None:
+        super().__init__({"path": str(folder)})
+        self.listed: list[str] = []
+
+    def list(self, prefix, after=""):
+        self.listed.append(prefix)
+        return super().list(prefix, after)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_works_alone_looks_at_the_run_but_not_at_its_jobs(tmp_path, make_runner, alone):
+    """So it sees a wish to stop, whatever else there is to see; with others, it looks at jobs, too."""
+    store = Noting(tmp_path / "store")
+    began = f"touch {tmp_path}/began"
+    runner, run = make_runner(store, JobSpec(("bash", "-e"), f"{began}\nsleep 1000\n"))
+    runner.alone, runner.look = (lambda: alone), 0.01
+    seen = []
+
+    def stop_when_looked_at() -> None:
+        until((tmp_path / "began").exists, "the job to begin", BY)
+        before = store.listed.count(f"runs/{run}/jobs/")
+        looked = len(reads)
+        until(lambda: len(reads) > looked + 3, "some looks", BY)
+        seen.append(store.listed.count(f"runs/{run}/jobs/") - before)
+        ask_to_end(store, run, "abort")
+
+    reads = []
+    refresh = runner._view.refresh
+    runner._view.refresh = lambda **how: (reads.append(how), refresh(**how))[1]
+    helper = threading.Thread(target=stop_when_looked_at)
+    helper.start()
+    runner.run()
+    helper.join()
+    assert read_job(store, run, "work").value.status == "aborted"
+    assert (seen == [0]) == alone

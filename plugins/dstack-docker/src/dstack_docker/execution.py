@@ -45,6 +45,7 @@ class DockerExecution(Execution):
         self._image = task.image
         self._lock = threading.Lock()
         self._closed = False
+        self._removal: threading.Thread | None = None
         self._over = threading.Event()
         self._code: int | None = None
         self._asked = False
@@ -88,16 +89,22 @@ class DockerExecution(Execution):
                 api.kill(self._container, "SIGTERM")
 
     def close(self) -> None:
-        """See `Execution.close`."""
+        """See `Execution.close`. A container that has ended is removed by a thread, for which a second call waits."""
         with self._lock:
             if self._closed:
+                if self._removal:
+                    self._removal.join()
                 return
-            if not self._over.is_set():
+            ended = self._over.is_set()
+            if not ended:
                 self._kill()
             with suppress(DockerException, RequestException, DstackError):
                 if self._ended:
                     self._ended()
-            self._remove()
+            self._removal = threading.Thread(target=self._remove, name=f"removal {self._container[:12]}", daemon=True)
+            self._removal.start()
+            if not ended:
+                self._removal.join()
             self._closed = True
 
     def cause(self) -> str | None:
