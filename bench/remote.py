@@ -37,7 +37,7 @@ FIRST_LINE = 5.0
 """Seconds from the command to the first line of a job's log, beyond what a machine needs to boot."""
 NEXT_JOB = 1.0
 """Seconds from a job's last command to the first one of the next job on the same machine."""
-REQUESTS = 6500
+REQUESTS = 3500
 """That a machine makes to its store in an hour in which one job works and says nothing."""
 HOUR = 3600.0
 WORKFLOWS = f"""

@@ -109,6 +109,12 @@ def _ask(path, headers, method="GET"):
         return answer.read().decode()
 
 
+def unneeded(distribution, path):
+    """Of the SDK, what describes other services. What the store needs of it, it will say."""
+    service = path.removeprefix("botocore/data/").partition("/")
+    return distribution == "botocore" and path.startswith("botocore/data/") and service[0] != "ec2" and bool(service[1])
+
+
 @hookimpl
 def dstack_backends():
-    return [Entry("box", "Machines of tests", lambda: BoxBackend)]
+    return [Entry("box", "Machines of tests", lambda: BoxBackend, unneeded=unneeded)]

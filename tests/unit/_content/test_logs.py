@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -388,3 +389,15 @@ def test_every_segment_is_made_durable(growing_store, monkeypatch):
     writer.close(0)
     assert len(durable) > 2
     assert all(durable.values())
+
+
+def test_the_first_segment_goes_at_once_and_the_others_gather(store, monkeypatch):
+    """Each is an object, and may cost money; but for the first people wait."""
+    now = [1000.0]
+    monkeypatch.setattr(logwriting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    sink = logwriting._Segments(store, "logs/a")
+    assert sink.pause() == logwriting._SOON
+    sink.send(b"0 0 o 3\nhi\n\n", False)
+    assert sink.pause() == logwriting._LATER
+    now[0] += 1000
+    assert sink.pause() == logwriting._SOON
