@@ -110,6 +110,26 @@ def test_wrong_credentials_are_one_error(ec2: Ec2Remote):
     assert done.err.count("does not accept these credentials") == 1
 
 
+def test_a_bucket_of_another_account_is_one_error(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    ec2.write_config({**ec2.settings, "s3": {"bucket": ec2.bucket, "expected_bucket_owner": "111122223333"}})
+    done = ec2.project.dstack("run", "-r", "data", expect=77)
+    assert done.err.count("the bucket is not of the account 111122223333, or you may not do this") == 1
+    assert done.err.count("error:") == 1
+    assert not list(ec2.store.list("")), "nothing is written to somebody else's bucket"
+
+
+def test_a_key_that_may_not_be_used_is_one_error(ec2: Ec2Remote):
+    ec2.project.workflows(PIPELINE)
+    key = "arn:aws:kms:us-east-1:111122223333:key/0000"
+    said = f"User: ann is not authorized to perform: kms:GenerateDataKey on resource: {key} because no policy allows it"
+    ec2.aws.fault("PutObject", "AccessDenied", message=said, count=-1)
+    done = ec2.project.dstack("run", "-r", "data", expect=77)
+    assert done.err.count(f"the right kms:GenerateDataKey on the key {key} is missing") == 1
+    assert done.err.count("error:") == 1
+    assert not ec2.instances()
+
+
 def test_a_wrong_region_is_one_error(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
     ec2.write_config({**ec2.settings, "ec2": {**ec2.settings["ec2"], "regions": "us-east-11"}})
