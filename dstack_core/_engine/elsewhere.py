@@ -14,7 +14,7 @@ from dstack_core._engine.bundle import LINK, VARIABLE, linked, stored_bundle
 from dstack_core._engine.parts import Part, core
 from dstack_core._engine.remote import Remote
 from dstack_core._ledger.identity import store_id
-from dstack_core._ledger.machines import report_key
+from dstack_core._ledger.machines import CANNOT, report_key
 from dstack_core._plugins import kinds
 from dstack_core._plugins.kinds import Kind
 from dstack_core._plugins.registry import Plugins
@@ -64,13 +64,15 @@ class Elsewhere:
 
 
 def report(store: ArtifactStore, run: str, machine: str) -> str | None:
-    """What a machine said last that ended without a runner; None if it said nothing."""
+    """Why a machine ended without a runner: what that could not get over, else what the machine said last; None if it
+    said nothing."""
     try:
         lines = store.read(report_key(run, machine)).data.decode(errors="replace").strip().splitlines()
     except NotFoundError:
         return None
     said = [line.removeprefix("dstack: ") for line in lines if line.startswith("dstack: ")]
-    return (said or lines or ["nothing"])[-1]
+    reasons = [line.removeprefix(CANNOT) for line in said if line.startswith(CANNOT)]
+    return (reasons or said or lines or ["nothing"])[-1]
 
 
 def _parts(plugins: Plugins, remote: Remote) -> Iterator[tuple[Part, dict[str, Any]]]:

@@ -27,6 +27,9 @@ from dstack_core.models import Offer
 UNKNOWN: Final = Offer("", "unknown", 0, 0)
 """What a machine has whose record is damaged: nothing that could be counted on."""
 
+CANNOT: Final = "the runner cannot go on: "
+"""How the line of a machine's log begins that has an error of its runner in words for people."""
+
 
 def machine_key(run: str, machine: str) -> str:
     """Key of a machine's record."""

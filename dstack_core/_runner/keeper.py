@@ -65,14 +65,25 @@ def _fork(run: Callable[[], int], told: list[int]) -> int:
 def _guarded(run: Callable[[], int]) -> int:
     try:
         return run()
-    except BaseException:  # the child must never return into the keeper's code
+    except BaseException as error:  # the child must never return into the keeper's code
         import traceback
 
         traceback.print_exc()
+        with contextlib.suppress(Exception):
+            _explain(error)
         return 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _explain(error: BaseException) -> None:
+    """In a line that is found again in what the machine leaves of its log."""
+    from dstack_core._ledger.machines import CANNOT
+    from dstack_core.errors import DstackError
+
+    if isinstance(error, DstackError):
+        print(f"dstack: {CANNOT}{error}", file=sys.stderr, flush=True)  # noqa: T201  the machine's log
 
 
 def _wait(child: int) -> int:

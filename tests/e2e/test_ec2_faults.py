@@ -26,6 +26,17 @@ def test_a_machine_that_comes_up_although_its_launch_failed_ends_itself(ec2: Ec2
     assert ec2.view(run).run.status == "stopped"
 
 
+def test_machines_whose_role_may_not_use_the_buckets_key_say_so(ec2: Ec2Remote):
+    """Who submits may; so what machines leave comes to the store by a link of theirs."""
+    ec2.project.workflows(PIPELINE)
+    key = "arn:aws:kms:us-east-1:111122223333:key/0000"
+    said = f"User: role is not authorized to perform: kms:Decrypt on resource: {key} because no policy allows it"
+    ec2.aws.fault("GetObject", "AccessDenied", message=said, caller="*:assumed-role/*", count=-1)
+    done = ec2.project.dstack("run", "-r", "data", expect=1)
+    assert done.err.count(f"the right kms:Decrypt on the key {key} is missing") == 1
+    assert "Traceback" not in done.err
+
+
 def test_a_run_that_is_stopped_while_its_machine_is_asked_for(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
     held = ec2.aws.fault("RunInstances", hold="before")

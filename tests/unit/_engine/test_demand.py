@@ -142,13 +142,20 @@ def test_machines_that_did_something_do_not_count_as_useless(store, new_box):
         assert not view.finished, number
 
 
-def test_machines_that_say_why_they_cannot_start_end_the_run(store, new_box):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "noise\ndstack: no disk\nmore noise\n",
+        "dstack: the runner starts\ndstack: the runner cannot go on: no disk\ndstack: the runner ended with 1\n",
+    ],
+)
+def test_machines_that_say_why_they_cannot_start_end_the_run(store, new_box, said):
     view, box = run_of(store, a=Requirements()), new_box()
     engine = engine_of(store, box)
     for _ in range(FAILED_STARTS):
         advance(engine, view)
         (machine,) = box.up
-        store.write(report_key(view.run.name, machine), b"noise\ndstack: no disk\nmore noise\n")
+        store.write(report_key(view.run.name, machine), said.encode())
         box.up.clear()
         box.distant = True
         look_after(engine, view)

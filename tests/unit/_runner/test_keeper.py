@@ -42,6 +42,16 @@ def test_a_runner_that_raises_is_started_again_and_its_traceback_kept(tmp_path):
     assert "ValueError: broken" in err
 
 
+def test_an_error_for_people_is_a_line_of_its_own(tmp_path):
+    body = "from dstack_core.errors import StoreError\n    raise StoreError('no right to read')"
+    code, started, err = keep(tmp_path, body)
+    assert (code, started) == (1, 4)
+    assert err.splitlines()[-2:] == [
+        "dstack: the runner cannot go on: no right to read",
+        "dstack: the runner ended with 1",
+    ]
+
+
 def test_a_runner_that_always_dies_is_given_up(tmp_path):
     assert keep(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")[:2] == (128 + signal.SIGKILL, 4)
 
