@@ -140,6 +140,15 @@ def test_the_seed_is_made_once(jobs: Jobs, home: Path) -> None:
     assert not os.stat(seeds[0] / "pip" / "__init__.py").st_mode & 0o222
 
 
+def test_the_seed_is_made_again_when_it_was_removed(jobs: Jobs, home: Path) -> None:
+    python_env._seeds.clear()
+    first = jobs.run("pip --version")
+    (seed,) = (home / "cache").glob("pip-*")
+    seed.rename(seed.with_name("gone"))
+    assert jobs.run("pip --version") == first
+    assert seed.is_dir()
+
+
 def test_a_python_without_pip_says_so(tmp_path: Path) -> None:
     fake = tmp_path / "python with 'quotes'"
     fake.write_text("#!/bin/sh\nexit 3\n")

@@ -112,11 +112,13 @@ def _write(path: str, text: str, mode: int = 0o644) -> None:
 
 
 def _seed(interpreter: Interpreter) -> str | None:
-    """The folder with this interpreter's own pip, unpacked at the first use; None if it came without."""
+    """The folder with this interpreter's own pip, unpacked at the first use, or when somebody has removed it; None if
+    it came without."""
     with _lock:
-        if interpreter not in _seeds:
-            _seeds[interpreter] = _make_seed(interpreter)
-        return _seeds[interpreter]
+        seed = _seeds.get(interpreter)
+        if interpreter not in _seeds or (seed and not os.path.isdir(seed)):
+            seed = _seeds[interpreter] = _make_seed(interpreter)
+        return seed
 
 
 def _make_seed(interpreter: Interpreter) -> str | None:
