@@ -101,8 +101,8 @@ class Execution(abc.ABC):
     def close(self) -> None:
         """End whatever the job started and has not ended, at once, and free what `start` took. Idempotent.
 
-        It is called again when nobody waits for the attempt any more: what takes time, and is of no use to the next
-        job, may go on between the two.
+        It is called again when the next job may have begun, before the run ends: what takes its time, and what the next
+        job need not wait for, may go on between the two.
         """
 
     def cause(self) -> str | None:

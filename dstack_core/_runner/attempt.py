@@ -98,15 +98,17 @@ class JobAttempt:
         return self._finish(ending, saver, (*saver.warnings, *self._observation.warnings))
 
     def remember(self) -> None:
-        """Leave the trace of a success, for reuse. After `run`, however it ended."""
-        with self._marks:  # a record refers to what was saved, or never will
-            self._trace()
+        """Leave the trace of a success, for reuse, and nothing else. After `run`, however that ended."""
+        try:
+            with self._marks:  # a record refers to what was saved, or never will
+                self._trace()
+        finally:
+            if self._execution:
+                self._execution.close()
 
     def leave(self) -> None:
-        """What nobody waits for: the end of the workspace, and of what the executor has left."""
+        """What nobody waits for: the end of the workspace."""
         forget_token(label(self._host.machine.id, self._job.name, self._state.attempt.number))
-        if self._execution:
-            self._execution.close()
         if self._workspace:
             self._workspace.remove()
 
