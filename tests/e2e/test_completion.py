@@ -94,6 +94,7 @@ def test_fish(project, finished):
         child = pexpect.spawn("fish", ["--no-config", "-c", script], env=env, cwd=str(project.root), encoding="utf-8",
                               timeout=60)  # fmt: skip
         child.expect(pexpect.EOF)
+        child.wait()  # it may not have ended yet, and `close` would kill it
         child.close()
         return [row.split("\t")[0] for row in child.before.split()]
 

@@ -66,6 +66,7 @@ def test_an_error_while_following_gives_the_terminal_back(project):
     record.write_bytes(b"{")
     terminal.expect("trying again")
     terminal.expect(pexpect.EOF)
+    terminal.wait()  # it may not have ended yet, and `close` would kill it
     terminal.close()
     assert terminal.exitstatus == 74
     assert "\x1b[?25h" in terminal.before

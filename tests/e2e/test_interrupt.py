@@ -34,6 +34,7 @@ def attached(project):
 
 def code(terminal):
     terminal.expect(pexpect.EOF)
+    terminal.wait()  # it may not have ended yet, and `close` would kill it
     terminal.close()
     return terminal.exitstatus
 

@@ -154,15 +154,23 @@ def test_watch_on_a_terminal_redraws(project, waiting):
     watch.expect("aborted")
     watch.sendintr()
     watch.expect(pexpect.EOF)
+    watch.wait()  # it may not have ended yet, and `close` would kill it
     watch.close()
     assert watch.exitstatus == 0
 
 
-def test_stop_asks_on_a_terminal(project, waiting):
+def test_stop_asks_on_a_terminal(project):
+    # It takes its time to end: what is over at once is not seen to be stopping.
+    commands = json.dumps(["trap '' TERM", project.gate("middle")])
+    project.workflows(f"- {{name: wait, provider: bash, commands: {commands}}}")
+    project.dstack("run", "-d", "wait")
+    project.reached("middle")
+    waiting = project.run()
     stop = project.terminal("stop", waiting)
     stop.expect_exact(f"Stop {waiting}? [y/N]")
     stop.sendline("n")
     stop.expect(pexpect.EOF)
+    stop.wait()  # it may not have ended yet, and `close` would kill it
     stop.close()
     assert stop.exitstatus == 130
     assert ask(project, "ps")[0]["status"] == "running"
@@ -170,8 +178,10 @@ def test_stop_asks_on_a_terminal(project, waiting):
     stop.expect_exact("[y/N]")
     stop.sendline("y")
     stop.expect("stopping")
+    project.open("middle")
     stop.expect(f"{waiting}: stopped")
     stop.expect(pexpect.EOF)
+    stop.wait()  # it may not have ended yet, and `close` would kill it
     stop.close()
     assert stop.exitstatus == 0
 

@@ -42,6 +42,7 @@ def check(project, run: str) -> None:
     shell.expect("it is dark red")
     shell.sendline("exit 3")
     shell.expect(pexpect.EOF)
+    shell.wait()  # it may not have ended yet, and `close` would kill it
     shell.close()
     assert shell.exitstatus == 3
 

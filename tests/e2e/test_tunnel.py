@@ -176,5 +176,6 @@ def _check_shells(elsewhere: Elsewhere, run: str, teammate: dict[str, str]):
     shell.expect("it is dark red")
     shell.sendline("exit 3")
     shell.expect(pexpect.EOF)
+    shell.wait()  # it may not have ended yet, and `close` would kill it
     shell.close()
     assert shell.exitstatus == 3
