@@ -214,6 +214,13 @@ class Project:
                     found.append(psutil.Process(number))
         return found
 
+    def containers(self, host: str | None = None) -> list[str]:
+        """Labels of what an engine has of this project's attempts, whatever their state."""
+        address = ["-H", host] if host else []
+        ask = ["docker", *address, "ps", "-a", "--format", '{{.Label "dstack.attempt"}}']
+        listed = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()
+        return [label for label in listed if label.partition(".")[0] in self._machine_ids()]
+
     def with_argument(self, argument: str) -> list[psutil.Process]:
         """Those of `processes` that have this argument."""
         return [process for process in self.processes() if argument in _arguments(process)]

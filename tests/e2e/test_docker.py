@@ -19,12 +19,6 @@ def docker(*arguments, host=None):
     return subprocess.run(["docker", *address, *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def containers(project, host=None):
-    """Those of this project's attempts, whatever their state."""
-    listed = docker("ps", "-a", "--format", '{{.Label "dstack.attempt"}}', host=host).split()
-    return [label for label in listed if label.partition(".")[0] in project._machine_ids()]
-
-
 @pytest.fixture
 def image(engine: str, busybox: str, python_image: str) -> str:
     return python_image
@@ -72,7 +66,7 @@ def test_a_prepared_conda_environment(project, conda_image):
     assert not (saved / "mine").exists()
     project.dstack("run", "use", "--force", "use")
     assert project.statuses() == {"prepare": "reused", "use": "done"}
-    assert containers(project) == []
+    assert project.containers() == []
 
 
 def test_a_path_that_needs_a_container_gets_one(project, image):
@@ -188,8 +182,8 @@ def test_a_secret_value_is_in_no_record_of_the_engine(project, image):
           artifacts: [told.txt]
     """)
     process = project.start("run", "job")
-    project.wait_for(lambda: containers(project), "a container")
-    listed = docker("ps", "-aq", "--filter", f"label=dstack.attempt={containers(project)[0]}").split()
+    project.wait_for(lambda: project.containers(), "a container")
+    listed = docker("ps", "-aq", "--filter", f"label=dstack.attempt={project.containers()[0]}").split()
     assert "s3cr3t" not in docker("inspect", *listed)
     (work,) = (project.home / "work").glob("*/*")
     (work / "code" / "go").touch()
@@ -222,12 +216,12 @@ def test_the_runner_is_killed(project, image):
     project.workflows(WAITS.format(image=image))
     process = project.start("run", "job")
     started(project)
-    (left,) = containers(project)
+    (left,) = project.containers()
     project.kill(project.runner())
     project.end(process)
     assert project.artifact("job", "out.txt").read_text() == "second\n"
     assert [attempt.status for attempt in project.job("job").attempts] == ["interrupted", "done"]
-    assert containers(project) == []
+    assert project.containers() == []
     assert left.endswith(".1")
 
 
@@ -236,12 +230,12 @@ def test_runner_and_keeper_are_killed(project, image):
     process = project.start("run", "job", "-d")
     project.end(process)
     started(project)
-    assert len(containers(project)) == 1
+    assert len(project.containers()) == 1
     project.kill(project.keeper(), project.runner())
     project.dstack("ps")
     project.finished()
     assert [attempt.status for attempt in project.job("job").attempts] == ["interrupted", "done"]
-    assert containers(project) == []
+    assert project.containers() == []
 
 
 def test_the_engine_is_restarted(project, image, own_engine):
@@ -254,7 +248,7 @@ def test_the_engine_is_restarted(project, image, own_engine):
     first, second = project.job("job").attempts
     assert (first.status, second.status) == ("interrupted", "done")
     assert "engine" in first.reason
-    assert containers(project, own_engine.host) == []
+    assert project.containers(own_engine.host) == []
 
 
 @pytest.mark.parametrize(("how", "status", "kept"), [((), "stopped", True), (("--abort",), "aborted", False)])
@@ -264,7 +258,7 @@ def test_a_run_is_told_to_end(project, image, how, status, kept):
     started(project)
     project.dstack("stop", *how, "-y", project.run())
     assert project.finished().run.status == status
-    assert containers(project) == []
+    assert project.containers() == []
     assert bool(project.view().artifacts("job")) == kept
     if kept:
         assert project.artifact("job", "out.txt").read_text() == "stopped\n"

@@ -147,7 +147,4 @@ def test_images_that_cannot_be_run(project, engine):
     told = project.dstack("run", "bare", expect=None)
     assert told.code != 0
     assert f"the image {bare} has no `sh`" in told.err
-    left = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", "name=dstack-"], capture_output=True, text=True, check=True
-    )
-    assert left.stdout == ""
+    assert project.containers() == []
