@@ -55,7 +55,7 @@ def test_a_pipeline_of_two_machines_finishes_with_nobody_looking(ec2: Ec2Remote)
 
 def test_machines_that_may_launch_none_leave_it_to_commands(ec2: Ec2Remote):
     ec2.project.workflows(PIPELINE)
-    ec2.write_config(ec2.settings, lease="30s", machines_launch="false")
+    ec2.write_config(ec2.settings, lease="60s", machines_launch="false")
     run = ec2.submit("train")
     ec2.wait_for(lambda: {m.status for m in ec2.machines(run)} == {"gone"}, "the first machine to leave")
     assert dict(ec2.view(run).progress.status) == {"data": "done", "train": "submitted"}

@@ -12,7 +12,7 @@ __all__ = ["aws", "aws_box", "ec2", "limits"]
 def test_a_machine_that_comes_up_although_its_launch_failed_ends_itself(ec2: Ec2Remote):
     """AWS says that it failed, and nobody sees the machine until it is there."""
     ec2.project.workflows(PIPELINE)
-    ec2.write_config({**ec2.settings, "ec2": {**ec2.settings["ec2"], "patience": 1}}, lease="30s")
+    ec2.write_config({**ec2.settings, "ec2": {**ec2.settings["ec2"], "patience": 1}}, lease="45s")
     fault = ec2.aws.fault("RunInstances", "InternalError", effect=True, hidden=6, count=-1)
     done = ec2.project.dstack("run", "-r", "-d", "data", expect=74)
     assert done.err.count("error:") == 1

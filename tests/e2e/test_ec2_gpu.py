@@ -27,7 +27,7 @@ def with_gpus(ec2: Ec2Remote):
         archive = keep_archive(ec2.aws.box.images, IMAGE, shell_files())
         image = ec2.aws.image("gpus", images=(archive,), nvidia=nvidia)
         more = {"gpu_ami": image, "instance_types": [*TYPES, "g5.xlarge"]}
-        ec2.write_config({**ec2.settings, "ec2": {**ec2.settings["ec2"], **more}}, lease="30s")
+        ec2.write_config({**ec2.settings, "ec2": {**ec2.settings["ec2"], **more}}, lease="60s")
         ec2.project.workflows(JOBS)
         return image
 

@@ -102,7 +102,7 @@ def test_a_run_whose_budget_is_spent_is_stopped(elsewhere: Elsewhere):
     assert (row["budget"], row["reason"]) == (0.00001, view.run.reason)
 
 
-@pytest.mark.parametrize("limits", [{"lease": "30s", "machines": "2"}])
+@pytest.mark.parametrize("limits", [{"lease": "45s", "machines": "2"}])
 def test_a_run_on_two_machines_is_followed_and_stopped_from_here(elsewhere: Elsewhere):
     """They leave with it: the account is empty in the end."""
     elsewhere.project.workflows(f"{HOLD.rstrip()}\n  matrix: {{n: [1, 2, 3]}}\n  resources: {{cpu: 2}}\n")
@@ -130,7 +130,7 @@ def test_a_machine_that_is_cut_off_ends_itself(elsewhere: Elsewhere):
     assert [attempt.status for attempt in elsewhere.job(run, "hold").attempts] == ["interrupted"]
 
 
-@pytest.mark.parametrize("limits", [{"lease": "30s", "idle": "10m"}])
+@pytest.mark.parametrize("limits", [{"lease": "60s", "idle": "10m"}])
 def test_the_next_run_takes_a_machine_that_waits_for_it(elsewhere: Elsewhere):
     """It begins at once; what else is like that machine has to be the same kind. In the end it is released."""
     elsewhere.project.workflows(PIPELINE)

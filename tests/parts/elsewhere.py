@@ -41,7 +41,7 @@ PIPELINE = f"""
   resources: {{memory: 8GB}}
 """
 """Two steps, of which the second needs a larger machine."""
-PATIENCE = 90.0
+PATIENCE = 150.0
 PLUGIN = Path(__file__).with_name("box_plugin")
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ def _install(site: Path) -> Path:
 @pytest.fixture
 def limits() -> dict[str, str]:
     """What the remote allows; a test may have others."""
-    return {"lease": "30s"}
+    return {"lease": "45s"}
 
 
 @pytest.fixture
