@@ -107,7 +107,7 @@ unpack() {
 
 # A Python environment of exactly what the bundle has, which is what pip would make of it, and take its time.
 prepare() {
-  local archive=$DSTACK_HOME/bundle.tar pythons found site version any
+  local archive=$DSTACK_HOME/bundle.tar pythons found site version
   fetch $archive
   mapfile -t pythons < <(tar -xOf $archive pythons)
   [ "${pythons[0]:-}" ] || fail "the bundle cannot be unpacked"
@@ -118,8 +118,8 @@ prepare() {
   "$found" -m venv --without-pip $VENV >> "$LOG" 2>&1 || fail "there is no Python environment: $(tail -n 1 "$LOG")"
   site=$(echo $VENV/lib/python3.*/site-packages)
   version=${site#*/python} version=${version%%/*}
-  unpack $archive any "$site" >> "$LOG" 2>&1 & any=$!
-  unpack $archive "cp${version/./}" "$site" >> "$LOG" 2>&1 && wait $any ||
+  # One after the other: a tar gives up when another makes the folder that it was about to make.
+  { unpack $archive any "$site" && unpack $archive "cp${version/./}" "$site"; } >> "$LOG" 2>&1 ||
     fail "the bundle cannot be installed: $(tail -n 1 "$LOG")"
   rm -f $archive
   command -v docker > /dev/null || install_package docker || install_package docker.io ||

@@ -17,7 +17,7 @@ from dstack_core._engine.pulse import Pulses
 from dstack_core._engine.remote import DEFAULT
 from dstack_core._engine.upkeep import look_after
 from dstack_core._engine.view import RunView
-from dstack_core._ledger.machines import beat, gone, machines, report_key
+from dstack_core._ledger.machines import beat, gone, machine_keys, machines, report_key
 from dstack_core._ledger.records import Attempt, JobRecord, MachineRecord, RunRecord
 from dstack_core._ledger.runs import create_run, write_job, write_plan
 from dstack_core._plan.job import PlannedJob, RunPlan
@@ -158,7 +158,7 @@ def test_machines_that_say_why_they_cannot_start_end_the_run(store, new_box, sai
         store.write(report_key(view.run.name, machine), said.encode())
         box.up.clear()
         box.distant = True
-        look_after(engine, view)
+        look_after(engine, view, machine_keys(store, view.run.name))
         box.distant = False  # else it would want a bundle
     advance(engine, view)
     assert view.run.status == "failed"

@@ -19,8 +19,8 @@ class Noting(FolderStore):
     listed = 0
 
     def list(self, prefix, after=""):
+        yield from super().list(prefix, after)
         self.listed += 1
-        return super().list(prefix, after)
 
 
 class Server:

@@ -89,13 +89,13 @@ class DockerExecution(Execution):
                 api.kill(self._container, "SIGTERM")
 
     def close(self) -> None:
-        """See `Execution.close`. A container that has ended is removed by a thread, for which a second call waits."""
+        """See `Execution.close`. A container that has ended by itself is removed by a thread, for which a second call waits."""
         with self._lock:
             if self._closed:
                 if self._removal:
                     self._removal.join()
                 return
-            ended = self._over.is_set()
+            ended = self._over.is_set() and not self._lost
             if not ended:
                 self._kill()
             with suppress(DockerException, RequestException, DstackError):
