@@ -89,7 +89,7 @@ class DockerExecution(Execution):
                 api.kill(self._container, "SIGTERM")
 
     def close(self) -> None:
-        """See `Execution.close`. A container that has ended by itself is removed by a thread, for which a second call waits."""
+        """See `Execution.close`. One that has ended by itself is removed by a thread, for which a second call waits."""
         with self._lock:
             if self._closed:
                 if self._removal:
