@@ -80,6 +80,9 @@ def test_somebody_works_in_it(project, code_server, browser):
     # Settings come with the repository; this one makes a terminal of text, which a test can read.
     prompt = {"PROMPT_COMMAND": "PS1='$ '"}  # not a path of the machine, for the picture
     settings = {"terminal.integrated.gpuAcceleration": "off", "terminal.integrated.env.linux": prompt}
+    # What is typed is all that is written: on a busy computer, a bracket that was closed comes twice.
+    settings |= {"editor.autoClosingBrackets": "never", "editor.autoClosingQuotes": "never"}
+    settings |= {"editor.acceptSuggestionOnEnter": "off"}
     project.write(".vscode/settings.json", json.dumps(settings))
     project.workflows("""
         - name: ide
