@@ -48,7 +48,7 @@ def many(folder: Path, count: int, chain: bool, rounds: int, report: Report) -> 
     above, disk = [], []
     for _ in range(rounds):
         above.append(spent(run) - spent(loop))
-        disk.append(1000 * timed(lambda: leave_on_disk(folder / "disk", RECORDS * LOOK)) / LOOK)
+        disk.append(1000 * timed(lambda: leave_on_disk(folder.parent / "disk", RECORDS * LOOK)) / LOOK)
     wall, cpu = (1000 * statistics.median(seconds) / count for seconds in zip(*above, strict=True))
     what = "chain" if chain else "fan-out"
     best = 1000 * min(seconds[0] for seconds in above) / count
