@@ -72,11 +72,12 @@ def _unfit(about: Mapping[str, Any]) -> str:
         return f"its processors are {' and '.join(architectures)}, and machines start from images for {ARCHITECTURE}"
     if about.get("BareMetal"):
         return "it is bare metal"
-    if "ebs" not in about.get("SupportedRootDeviceTypes", ()) or "hvm" not in about.get(
-        "SupportedVirtualizationTypes", ()
-    ):
-        return "today's images do not start on it"
-    if about.get("NetworkInfo", {}).get("EnaSupport") == "unsupported":
+    starts = (
+        "ebs" in about.get("SupportedRootDeviceTypes", ())
+        and "hvm" in about.get("SupportedVirtualizationTypes", ())
+        and about.get("NetworkInfo", {}).get("EnaSupport") != "unsupported"
+    )
+    if not starts:
         return "today's images do not start on it"
     if about["MemoryInfo"]["SizeInMiB"] * MIB < LEAST:
         return f"it has less than {LEAST >> 30} GiB of memory"
