@@ -102,7 +102,7 @@ class Project:
 
     def gate(self, name: str) -> str:
         """Shell code that tells the test that it is there, and waits until the test opens the gate."""
-        return f"touch {self.sync}/{name}.there; until [ -e {self.sync}/{name}.open ]; do sleep 0.02; done"
+        return f"touch {self.sync}/{name}.there; until [ -e {self.sync}/{name}.open ]; do sleep 0.02 || :; done"
 
     def reached(self, name: str) -> None:
         self.wait_for((self.sync / f"{name}.there").exists, f"a job to reach {name}")

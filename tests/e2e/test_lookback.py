@@ -161,7 +161,8 @@ def test_watch_on_a_terminal_redraws(project, waiting):
 
 def test_stop_asks_on_a_terminal(project):
     # It takes its time to end: what is over at once is not seen to be stopping.
-    commands = json.dumps(["trap '' TERM", project.gate("middle")])
+    told = project.sync / "told"
+    commands = json.dumps([f"trap 'touch {told}' TERM", project.gate("middle")])
     project.workflows(f"- {{name: wait, provider: bash, commands: {commands}}}")
     project.dstack("run", "-d", "wait")
     project.reached("middle")
@@ -178,6 +179,7 @@ def test_stop_asks_on_a_terminal(project):
     stop.expect_exact("[y/N]")
     stop.sendline("y")
     stop.expect("stopping")
+    project.wait_for(told.exists, "the job to be told")  # one that ends before is done, and not stopped
     project.open("middle")
     stop.expect(f"{waiting}: stopped")
     stop.expect(pexpect.EOF)

@@ -15,7 +15,7 @@ from botocore.config import Config
 from cloud_control import tell
 from cloud_shared import shared
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 REGION = "us-east-1"
 SERVER = Path(__file__).with_name("aws_server.py")
 T = TypeVar("T")

@@ -83,7 +83,7 @@ def test_a_container_may_do_little(new_jobs: Callable[..., Jobs], busybox: str) 
     assert "s3cr3t" not in json.dumps(about), "the engine would show it, and write it to its disk"
     (job.root / "go").touch()
     assert job.ended() == 0
-    assert containers(job.label) == []
+    until(lambda: containers(job.label) == [], "it was removed, which nobody waits for")
 
 
 def test_privileges_cannot_be_gained(new_jobs: Callable[..., Jobs], busybox: str) -> None:
