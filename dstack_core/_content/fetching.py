@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from dstack_core._content.entries import PACK_LIMIT, PART, Extent, TreeEntry, blob_key, parts_digest, zeros_digest
 from dstack_core._content.reading import BLOCK, hash_range, read_into
+from dstack_core._content.work import THREADS
 from dstack_core.artifact_store import ArtifactStore, SupportsPath
 from dstack_core.errors import NotFoundError, StoreError
 
@@ -55,6 +56,7 @@ class Fetching:
         self._store = store
         self._paths = store if isinstance(store, SupportsPath) else None
         self._copies = hasattr(os, "copy_file_range")
+        self._writing = threading.Lock()
         self._blocks = threading.local()
 
     def small_files(self, entries: Iterable[TreeEntry]) -> Iterator[tuple[TreeEntry, bytes | memoryview | Problem]]:
@@ -126,6 +128,11 @@ class Fetching:
         return Damaged(name, "its stored bytes are missing")
 
     # --- large files ---
+
+    @property
+    def threads(self) -> int:
+        """How many are of use for the steps of `large_file`: processors are what a store in files waits for."""
+        return min(THREADS, os.cpu_count() or 1) if self._paths is not None else THREADS
 
     def large_file(
         self,
@@ -218,11 +225,14 @@ class Fetching:
         where it cannot; how many bytes it did."""
         done = 0
         try:
-            while self._copies and done < part.length:
-                n = os.copy_file_range(source, fd, part.length - done, part.offset + done, at + done)
-                if not n:
-                    break
-                done += n
+            # Systems let one thread write to a file, and others that want to keep their processors busy with waiting:
+            # those are to check what is written, and so wait here.
+            with self._writing:
+                while self._copies and done < part.length:
+                    n = os.copy_file_range(source, fd, part.length - done, part.offset + done, at + done)
+                    if not n:
+                        break
+                    done += n
         except OSError:  # it cannot, between these file systems; or what it cannot do will fail again, and be told
             self._copies = False
         return done

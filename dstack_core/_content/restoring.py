@@ -132,7 +132,7 @@ def _restore(
         os.makedirs(folder or b"/", exist_ok=True)
         new = False
         places = Places(folder or b"/", whole)
-    with Crew() as crew:
+    with Crew(fetching.threads) as crew:
         restoring = _Restoring(fetching, crew, places, name, progress, tree.size)
         try:
             restoring.all(tree.entries, new)

@@ -63,6 +63,17 @@ def test_one_that_was_only_used_is_used_again(taken: tuple[SpareEnvironments, Pa
     assert prefix(tmp_path / "second") == str(tmp_path / "second")
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """A runner's own keeps all that it makes private."""
+    before = os.umask(umask)
+    try:
+        python_env.make(str(tmp_path / "env"), PYTHON)
+    finally:
+        os.umask(before)
+    assert python_env.is_as_made(str(tmp_path / "env"), PYTHON)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_one_that_was_changed_is_not(taken: tuple[SpareEnvironments, Path], tmp_path: Path, change: str) -> None:
     spare, first = taken
