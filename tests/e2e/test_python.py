@@ -85,3 +85,13 @@ def test_what_a_job_installs_is_its_own(project, wheel):
 def test_the_packages_of_dstack_are_not_the_jobs(project):
     look = "python -c \"import importlib.util as u; print(u.find_spec('dstack_core'))\""
     assert project.dstack("run", "bash", "-c", look).out == "None\n"
+
+
+def test_an_environment_that_no_job_touched_is_the_next_ones(project):
+    where = "stat -c %i $VIRTUAL_ENV >> {sync}/inodes".format(sync=project.sync)
+    touched, fresh = f"touch $VIRTUAL_ENV/mine; {where}", "test ! -e $VIRTUAL_ENV/mine"
+    jobs = [("first", where, ""), ("second", touched, "first"), ("third", fresh, "second")]
+    project.workflows("".join(f"- {{name: {n}, provider: bash, commands: ['{c}'], deps: [{d}]}}\n" for n, c, d in jobs))
+    project.dstack("run", "third")
+    first, second = (project.sync / "inodes").read_text().split()
+    assert first == second
