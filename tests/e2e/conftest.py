@@ -32,6 +32,7 @@ from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import JobRecord, MachineRecord
 from dstack_core._ledger.runs import log_prefix
+from dstack_core.testing.waiting import until
 
 __all__ = [
     "browser",
@@ -197,12 +198,7 @@ class Project:
     # --- what goes on ---
 
     def wait_for(self, condition: Callable[[], T | bool | None], what: str, patience: float = PATIENCE) -> T:
-        deadline = time.monotonic() + patience
-        while not (found := condition()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited {patience:g} s for {what}\n{self.story()}")
-            time.sleep(0.02)
-        return found  # type: ignore[return-value]
+        return until(condition, what, patience, pause=0.02, story=self.story)  # type: ignore[return-value]
 
     def processes(self) -> list[psutil.Process]:
         """Whatever lives because of this project: by its environment, its arguments, or the folder that it is in."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 
 import pytest
 from aws_box import aws, aws_box
 from ec2_remote import Ec2Remote, ec2
 from elsewhere import IMAGE, limits
 from python_wheels import keep_python, keep_wheels
+
+from dstack_core.testing.waiting import until
 
 from .test_digits import EXAMPLE, FILES
 
@@ -47,14 +48,10 @@ def _finish(ec2: Ec2Remote, run: str, patience: float) -> None:
     view = ec2.view(run)
 
     def over() -> bool:
-        time.sleep(1)
         view.refresh()
         return view.finished
 
-    try:
-        ec2.project.wait_for(over, "the run to finish", patience)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{ec2.story()}") from None
+    until(over, "the run to finish", patience, pause=1, story=ec2.story)
 
 
 @pytest.mark.timeout(20 * MINUTES)

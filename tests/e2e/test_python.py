@@ -88,7 +88,7 @@ def test_the_packages_of_dstack_are_not_the_jobs(project):
 
 
 def test_an_environment_that_no_job_touched_is_the_next_ones(project):
-    where = "stat -c %i $VIRTUAL_ENV >> {sync}/inodes".format(sync=project.sync)
+    where = f"stat -c %i $VIRTUAL_ENV >> {project.sync}/inodes"
     touched, fresh = f"touch $VIRTUAL_ENV/mine; {where}", "test ! -e $VIRTUAL_ENV/mine"
     jobs = [("first", where, ""), ("second", touched, "first"), ("third", fresh, "second")]
     project.workflows("".join(f"- {{name: {n}, provider: bash, commands: ['{c}'], deps: [{d}]}}\n" for n, c, d in jobs))

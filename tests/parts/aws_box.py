@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 from botocore.config import Config
 from cloud_control import tell
 from cloud_shared import shared
+
+from dstack_core.testing.waiting import until
 
 PATIENCE = 120.0
 REGION = "us-east-1"
@@ -99,12 +100,7 @@ class Account:
         return self.instance(name)
 
     def wait_for(self, condition: Callable[[], T], what: str, name: str = "") -> T:
-        deadline = time.monotonic() + PATIENCE
-        while not (found := condition()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited for {what}\n{self.console(name) if name else ''}")
-            time.sleep(0.05)
-        return found
+        return until(condition, what, PATIENCE, pause=0.05, story=lambda: self.console(name) if name else "")
 
     # --- how machines are made ---
 
@@ -198,9 +194,8 @@ class Account:
         """End what is left; with `check`, fail if there was anything."""
         try:
             if check:
-                self.wait_for(lambda: not self.leftovers(), "the account to be empty")
-        except AssertionError:
-            raise AssertionError(f"left in the account: {self.leftovers()}") from None
+                what, story = "the account to be empty", lambda: f"left: {self.leftovers()}"
+                until(lambda: not self.leftovers(), what, PATIENCE, pause=0.05, story=story)
         finally:
             self._tell("empty")
 

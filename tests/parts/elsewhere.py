@@ -24,6 +24,7 @@ from dstack_core._engine.view import RunView
 from dstack_core._ledger.machines import machines
 from dstack_core._ledger.records import FINISHED, JobRecord, MachineRecord
 from dstack_core._ledger.runs import log_prefix, read_run
+from dstack_core.testing.waiting import until
 
 IMAGE = "box-shell"
 PIPELINE = f"""
@@ -121,10 +122,7 @@ class Elsewhere:
         self.store.write(key, bytes(len(self.store.read(key).data)))
 
     def wait_for(self, condition: Callable[[], T], what: str) -> T:
-        try:
-            return self.aws.wait_for(condition, what)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.story()}") from None
+        return until(condition, what, PATIENCE, pause=0.05, story=self.story)
 
     def story(self) -> str:
         """What happened, for the message of a failed assertion."""

@@ -8,13 +8,14 @@ devices.
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import cloud_image
 import pytest
+
+from dstack_core.testing.waiting import until
 
 PACKAGES = ("bash", "ca-certificates", "cloud-init", "curl", "dbus", "procps", "systemd", "systemd-sysv")
 WITHOUT = ("/usr/share/doc", "/usr/share/man", "/usr/share/locale")
@@ -86,12 +87,8 @@ class SystemdMachine:
         return self.docker("inspect", "--format={{.State.Running}}", self.name) == "true"
 
     def wait_for(self, condition: Callable[[], T], what: str) -> T:
-        deadline = time.monotonic() + PATIENCE
-        while not (found := condition()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited for {what}\n{self.run('journalctl', '--no-pager')}\n{self.console()}")
-            time.sleep(0.1)
-        return found
+        story = lambda: f"{self.run('journalctl', '--no-pager')}\n{self.console()}"  # noqa: E731
+        return until(condition, what, PATIENCE, pause=0.1, story=story)
 
     def remove(self) -> None:
         """Pull the plug, and throw the disk away."""
