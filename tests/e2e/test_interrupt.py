@@ -87,14 +87,16 @@ def test_twice_means_stop(trap):
 
 
 def test_a_third_time_lets_go_while_it_stops(project):
+    told = project.sync / "told"
     project.workflows(f"""
-        - {{name: work, provider: bash, commands: ["trap '' TERM", '{project.gate("work")}']}}
+        - {{name: work, provider: bash, commands: ["trap 'touch {told}' TERM", '{project.gate("work")}']}}
         """)
     terminal = attached(project)
     terminal.sendintr()
     terminal.expect("stopping")
     terminal.sendintr()
     assert code(terminal) == 130
+    project.wait_for(told.exists, "the job to be told")  # one that ends before is done, and not stopped
     project.open("work")
     assert project.finished().run.status == "stopped"
 
