@@ -18,8 +18,8 @@ from dstack_core.home import dstack_home
 from dstack_local.interpreter import Interpreter
 
 _SEED_NAME = "zz_dstack_pip.pth"
-_MODES = (0o700, 0o600)
-"""Of folders and programs, and of other files: what no umask takes away, so that another mode is a job's doing."""
+_PROGRAM, _FILE = 0o700, 0o600
+"""Modes of folders and programs, and of files: what no umask takes away, so that another mode is a job's doing."""
 _MADE = 946_684_800 * 10**9
 """Time of all that is made: the year 2000, so that whatever is done to it later shows, even in the same instant."""
 _LAUNCHER = '#!/bin/sh\nexec "${0%/*}/python" -m pip "$@"\n'
@@ -60,7 +60,7 @@ def make(folder: str, interpreter: Interpreter) -> None:
     folders = _folders(folder, name)
     packages = folders[-1]
     for path in folders:
-        os.mkdir(path, 0o700)
+        os.mkdir(path, _PROGRAM)
     os.symlink("lib", f"{folder}/lib64")
     executable = interpreter.executable
     os.symlink(executable, f"{folder}/bin/python")
@@ -76,7 +76,7 @@ def make(folder: str, interpreter: Interpreter) -> None:
         # Sorts last among .pth files, so that nothing a job installs comes after it.
         _write(f"{packages}/{_SEED_NAME}", seed + "\n")
     launcher = _LAUNCHER if seed else _no_pip(executable)
-    _write(f"{folder}/bin/pip", launcher, 0o700)
+    _write(f"{folder}/bin/pip", launcher, _PROGRAM)
     for pip in ("pip3", "pip" + name[len("python") :]):
         os.symlink("pip", f"{folder}/bin/{pip}")
     for path in (*folders, *_files(folder, name)):
@@ -91,7 +91,7 @@ def is_as_made(folder: str, interpreter: Interpreter) -> bool:
         found = [os.lstat(path) for path in (*_folders(folder, name), *filter(os.path.lexists, _files(folder, name)))]
     except OSError:
         return False
-    return all(status.st_mtime_ns == _MADE and stat.S_IMODE(status.st_mode) in _MODES for status in found)
+    return all(status.st_mtime_ns == _MADE and stat.S_IMODE(status.st_mode) in (_PROGRAM, _FILE) for status in found)
 
 
 def _folders(folder: str, name: str) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _files(folder: str, name: str) -> tuple[str, ...]:
     return (f"{folder}/pyvenv.cfg", f"{folder}/bin/pip", seed)
 
 
-def _write(path: str, text: str, mode: int = 0o600) -> None:
+def _write(path: str, text: str, mode: int = _FILE) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         os.write(fd, text.encode())
